@@ -1,0 +1,1 @@
+"""The server: ingest, runs, summaries, people, files."""

@@ -1,0 +1,1 @@
+"""The program on the reader: photograph, read, keep, sync."""

@@ -1,0 +1,1 @@
+"""Reading a plate from a photograph."""

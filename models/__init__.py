@@ -1,0 +1,1 @@
+"""Trained artefacts and how they were made; not ORM classes."""

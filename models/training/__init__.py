@@ -1,0 +1,1 @@
+"""Making a model: render, train, export, evaluate. Development only."""

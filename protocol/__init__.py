@@ -1,0 +1,1 @@
+"""What a device and central agree on."""
