@@ -1,0 +1,71 @@
+"""Environment → frozen `Settings`, once. Nothing else in central reads the environment."""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+PREFIX: Final = "WELLREAD_"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How this central runs. Every field is set by `WELLREAD_<FIELD>`; docs/operations.md lists them."""
+
+    data_dir: Path = Path("wellread-data")
+    """Folder of the database, pictures, keys and the child broker's files."""
+
+    database_url: str = ""
+    """SQLAlchemy URL: `postgresql+asyncpg://…` or `sqlite+aiosqlite:///…`; empty for SQLite in `data_dir`."""
+
+    host: str = "127.0.0.1"
+    """Address that the web server listens on."""
+
+    port: int = 8000
+    """Port that the web server listens on; 0 for any free one."""
+
+    public_url: str = ""
+    """Address by which people and devices reach central; empty for `http://{host}:{port}`."""
+
+    broker_url: str = ""
+    """`mqtt://host:port` of a Mosquitto that is already running; empty to run one as a child, on loopback."""
+
+    broker_port: int = 0
+    """Port of the child broker; 0 for any free one, which is then kept in `data_dir`."""
+
+    broker_password_file: str = ""
+    """With `broker_url`: the password file of that Mosquitto, which central keeps up to date."""
+
+    broker_password: str = ""
+    """With `broker_url`: password of the broker user `central`."""
+
+    secure_cookies: bool = False
+    """Send cookies over HTTPS only; true behind TLS."""
+
+    @property
+    def database(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite+aiosqlite:///{(self.data_dir / 'central.db').resolve()}"
+
+    @property
+    def images_dir(self) -> Path:
+        """Folder of the content-addressed pictures."""
+        return self.data_dir / "images"
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `WELLREAD_…` variables; a ValueError names an unknown key with the nearest known one."""
+    source = os.environ if environment is None else environment
+    values = {name[len(PREFIX) :].lower(): value for name, value in source.items() if name.startswith(PREFIX)}
+    values.pop("plates", None)  # the folder of photographs that the tests use
+    for name in values:
+        if name not in Settings.__struct_fields__:
+            near = get_close_matches(name, Settings.__struct_fields__, n=1)
+            hint = f" (did you mean {PREFIX}{near[0].upper()}?)" if near else ""
+            raise ValueError(f"unknown setting: {PREFIX}{name.upper()}{hint}")
+    try:
+        return msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"bad setting: {error}") from error

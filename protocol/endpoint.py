@@ -1,0 +1,208 @@
+"""Well calls → row endpoints, grades, flags, distribution. Pure: device and central both use it.
+
+Two rules, both reported. `last_flowing` is what laboratories compare with today: the highest dilution called flowing.
+`step_fit` maximises Σ log p(call | step at k): it needs calibrated probabilities and never stops at the first
+non-flowing well, because a prozone left of the endpoint is common.
+
+A well without cells (`empty`) says nothing about inhibition, so it counts as unreadable here: it is neither flowing
+nor "negative" (docs/decisions/0004-empty-wells-are-not-negative.md).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from protocol.assay import AssayProfile, Call, Series
+from protocol.messages import Well
+
+Grade = Literal["high", "medium", "low"]
+RowFlag = Literal["prozone", "gap", "island", "at_limit", "below", "control_failed"]
+
+# The next best endpoint is at most a quarter as likely: one boundary well at a calibrated 0.8.
+LARGE_MARGIN_LN: Final = math.log(4)
+
+# No single well may decide a row alone, however sure the network is of it.
+P_FLOOR: Final = 0.01
+
+
+class WellEvidence(msgspec.Struct, frozen=True, gc=False):
+    """One dilution as the rules see it: the call, the calibrated probability that it flows, and any flag on it."""
+
+    call: Call
+    p_inhibited: float
+    flagged: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether the well says anything about inhibition."""
+        return self.call.is_read and self.call is not Call.EMPTY
+
+
+class RowEndpoint(msgspec.Struct, frozen=True):
+    """The endpoint of one serum by both rules, in dilutions (log₂ of the titre for two-fold series from 1:2).
+
+    None where nothing in the row could be read. `margin_ln` is the log-likelihood of the best step over the second.
+    """
+
+    last_flowing: int | None
+    step_fit: int | None
+    margin_ln: float | None
+    grade: Grade
+    flags: tuple[RowFlag, ...]
+
+    def reported(self, profile: AssayProfile) -> int | None:
+        """The endpoint by the rule that the profile reports."""
+        return self.last_flowing if profile.reported_rule == "last_flowing" else self.step_fit
+
+
+def last_flowing(wells: Sequence[WellEvidence], inhibited: Sequence[Call] = (Call.FLOWING,)) -> int | None:
+    """The highest dilution (from 1) called inhibited; 0 if no readable well was; None if none was readable."""
+    if not any(well.readable for well in wells):
+        return None
+    return max((k for k, well in enumerate(wells, 1) if well.call in inhibited), default=0)
+
+
+def step_fit(wells: Sequence[WellEvidence]) -> tuple[int, float] | None:
+    """(k, margin in nats): the most likely step over the readable wells; None if none was readable.
+
+    Steps that the readable wells cannot tell apart tie with margin 0, and the lowest is given: a titre is never
+    raised by wells that nobody could read.
+    """
+    if not any(well.readable for well in wells):
+        return None
+    likelihoods = _step_likelihoods(wells)
+    ranked = sorted(range(len(likelihoods)), key=lambda k: (-round(likelihoods[k], 9), k))
+    best, second = ranked[0], ranked[1]
+    return best, max(0.0, likelihoods[best] - likelihoods[second])
+
+
+def _step_likelihoods(wells: Sequence[WellEvidence]) -> list[float]:
+    """Σ log p(call | columns ≤ k inhibited, columns > k not), for k = 0 … N."""
+    total = sum(math.log(1 - _clip(well.p_inhibited)) for well in wells if well.readable)
+    likelihoods = [total]
+    for well in wells:
+        if well.readable:
+            p = _clip(well.p_inhibited)
+            total += math.log(p) - math.log(1 - p)
+        likelihoods.append(total)
+    return likelihoods
+
+
+def _clip(p: float) -> float:
+    return min(max(p, P_FLOOR), 1 - P_FLOOR)
+
+
+def row_endpoint(
+    wells: Sequence[WellEvidence], *, inhibited: Sequence[Call] = (Call.FLOWING,), control_failed: bool = False
+) -> RowEndpoint:
+    """Both endpoints of one serum with its grade and flags; `wells` in order of dilution, strongest first."""
+    if not wells:
+        raise ValueError("a series has no wells (expected at least one)")
+    last = last_flowing(wells, inhibited)
+    fit = step_fit(wells)
+    control: tuple[RowFlag, ...] = ("control_failed",) if control_failed else ()
+    if last is None or fit is None:
+        return RowEndpoint(None, None, None, "low", ("gap", *control))
+    k, margin = fit
+    prozone, gaps, islands = _oddities(wells, k, inhibited)
+    named: tuple[tuple[bool, RowFlag], ...] = (
+        (bool(prozone), "prozone"),
+        (bool(gaps), "gap"),
+        (bool(islands), "island"),
+        (k == len(wells), "at_limit"),
+        (k == 0, "below"),
+    )
+    odd = prozone | gaps | islands | {c for c, well in enumerate(wells, 1) if well.flagged or not well.readable}
+    return RowEndpoint(
+        last_flowing=last,
+        step_fit=k,
+        margin_ln=round(margin, 3),
+        grade=_grade(wells, last, k, margin, odd, control_failed=control_failed),
+        flags=(*(flag for present, flag in named if present), *control),
+    )
+
+
+def _oddities(wells: Sequence[WellEvidence], k: int, inhibited: Sequence[Call]) -> tuple[set[int], set[int], set[int]]:
+    """Columns (from 1) that break a clean step at k: not flowing left of it, unread left of it, islands beyond it."""
+    prozone = {c for c in range(1, k) if wells[c - 1].readable and wells[c - 1].call not in inhibited}
+    gaps = {c for c in range(1, k) if not wells[c - 1].readable}
+    islands, not_flowing = set(), 0
+    for c in range(k + 1, len(wells) + 1):
+        well = wells[c - 1]
+        if not well.readable:
+            continue
+        if well.call not in inhibited:
+            not_flowing += 1
+        elif not_flowing >= 2:
+            islands.add(c)
+    return prozone, gaps, islands
+
+
+def _grade(
+    wells: Sequence[WellEvidence], last: int, k: int, margin: float, odd: set[int], *, control_failed: bool
+) -> Grade:
+    """domain.md §4; and a row of which less than half could be read is never better than low."""
+    if control_failed or 2 * sum(well.readable for well in wells) < len(wells) or abs(last - k) > 1:
+        return "low"
+    if last == k and margin >= LARGE_MARGIN_LN and not odd & {k - 1, k, k + 1}:
+        return "high"
+    return "medium"
+
+
+def evidence(well: Well, profile: AssayProfile) -> WellEvidence:
+    """A stored well as the rules see it. Mass that no candidate holds counts for neither side."""
+    total = sum(well.candidates.values())
+    inhibited = sum(well.candidates.get(call, 0.0) for call in profile.inhibited)
+    p = inhibited / total if total > 0 else float(well.call in profile.inhibited)
+    return WellEvidence(well.call, p, flagged=bool(well.flags))
+
+
+def plate_endpoints(wells: Mapping[str, Well], profile: AssayProfile) -> dict[str, RowEndpoint]:
+    """The endpoint of every series of the profile, by the series' row label. A well that is missing was not read."""
+    return {
+        series.row: row_endpoint(
+            [evidence(wells[name], profile) if name in wells else _MISSING for name in series.wells],
+            inhibited=profile.inhibited,
+            control_failed=_control_failed(wells, profile, series),
+        )
+        for series in profile.series
+    }
+
+
+_MISSING: Final = WellEvidence(Call.NOT_READ, 0.5)
+
+
+def _control_failed(wells: Mapping[str, Well], profile: AssayProfile, series: Series) -> bool:
+    """Whether a control that speaks for this series failed or could not be read.
+
+    A serum control speaks for the series in its own row, every other control for the whole plate.
+    """
+    for control in profile.controls:
+        if not control.expected:
+            continue
+        for name in control.wells:
+            if control.role == "serum_control" and name.rstrip("0123456789") != series.row:
+                continue
+            if name not in wells or wells[name].call not in control.expected:
+                return True
+    return False
+
+
+def distribution(endpoints: Mapping[str, RowEndpoint], profile: AssayProfile) -> dict[int, int]:
+    """How many sera have their reported endpoint at 0, 1, … N. Rows without an endpoint are left out, never 0."""
+    counts = dict.fromkeys(range(profile.dilutions + 1), 0)
+    for endpoint in endpoints.values():
+        k = endpoint.reported(profile)
+        if k is not None:
+            counts[k] += 1
+    return counts
+
+
+def titre_text(k: int, profile: AssayProfile) -> str:
+    """The titre at endpoint k as a laboratory writes it: `1:16`, `<1:2` for 0, `≥1:4096` at the last dilution."""
+    first, factor = profile.first_dilution, profile.dilution_factor
+    if k == 0:
+        return f"<1:{first}"
+    return f"{'≥' if k == profile.dilutions else ''}1:{first * factor ** (k - 1)}"

@@ -1,0 +1,215 @@
+"""What travels between a device and central: frozen, versioned structs. `codec` turns them into bytes.
+
+Every message says its version `v`. Unknown fields are ignored (a newer side may add some); an unknown version is
+refused. Times are UTC; `captured_at` is the device's clock, `received_at` central's. Order is (device, epoch, seq),
+never a clock.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from protocol.assay import Call
+
+VERSION: Final = 1
+
+# Identities become topic segments and file names, so nothing but these characters may be in them.
+DeviceId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{2,62}$")]
+LabId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+ReadingId = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+A1From = Literal["seat", "unknown"]
+
+
+class Well(msgspec.Struct, frozen=True, gc=False):
+    """One well of one reading. `candidates` holds every call above 0.05 with its calibrated probability.
+
+    Flags: `low_confidence` (confidence under the profile's limit), `not_seen` (placed by the lattice, no detection),
+    `glare`, `out_of_picture`.
+    """
+
+    call: Call
+    confidence: Fraction
+    candidates: dict[Call, Fraction] = {}
+    flags: tuple[str, ...] = ()
+    centre_px: tuple[float, float] | None = None
+
+
+class PlateSeen(msgspec.Struct, frozen=True):
+    """The plate as the picture showed it. `rotation_degrees` is its clockwise turn, a multiple of 90.
+
+    `residual_pitch` is the root mean square distance of detected wells from the fitted lattice, in well pitches.
+    """
+
+    format: int
+    rows: int
+    columns: int
+    rotation_degrees: int
+    mirrored: bool
+    a1_from: A1From
+    wells_seen: int
+    residual_pitch: float
+    pitch_px: float
+
+
+class PlateCode(msgspec.Struct, frozen=True):
+    """Which plate it is: submission, test, plate number; `text` is the code as read or given, `source` says which."""
+
+    text: str
+    source: Literal["picture", "given"]
+    submission: LabId
+    test: LabId
+    plate_number: LabId
+
+
+class ModelUsed(msgspec.Struct, frozen=True):
+    """The model release and runtime that made the calls; `sha256` is that of the release's manifest."""
+
+    name: str
+    version: int
+    sha256: Sha256
+    runtime: str
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """The photograph behind a reading; central asks for it by `sha256` after the reading is accepted."""
+
+    sha256: Sha256
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+    width_px: int
+    height_px: int
+    media_type: Literal["image/jpeg", "image/png"]
+    name: str
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """What the device knew of time when it captured: enough to correct a wrong clock later."""
+
+    boot_id: str
+    monotonic_ns: int
+
+
+class PlateReading(msgspec.Struct, frozen=True):
+    """What one device saw on one plate, once. Immutable: the digest is over exactly these bytes."""
+
+    v: int
+    id: ReadingId
+    device_id: DeviceId
+    captured_at: datetime
+    clock: Clock
+    profile: str
+    profile_version: int
+    code: PlateCode | None
+    plate: PlateSeen
+    wells: dict[str, Well]
+    quality: dict[str, float]
+    model: ModelUsed
+    picture: Picture
+    agent: str
+
+
+class ReadingEnvelope(msgspec.Struct, frozen=True):
+    """A reading on its way: the outbox's place for it, the digest of its bytes, and the bytes untouched."""
+
+    v: int
+    device_id: DeviceId
+    epoch: str
+    seq: Annotated[int, msgspec.Meta(ge=1)]
+    historical: bool
+    digest: Sha256
+    reading: msgspec.Raw
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """A reading that central will never accept, and why; the device keeps it. `id` is None if it was unreadable."""
+
+    id: str | None
+    seq: int | None
+    code: str
+    detail: str
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """Central's answer, sent only after its commit. `accepted` are reading ids; `wanted` are pictures it lacks."""
+
+    v: int
+    epoch: str
+    accepted: tuple[str, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    wanted: tuple[Sha256, ...] = ()
+    now: datetime | None = None
+
+
+class OutboxDepth(msgspec.Struct, frozen=True):
+    """How much a device still holds: readings not yet acknowledged, of those set aside, pictures to upload."""
+
+    epoch: str
+    last_seq: int
+    pending: int
+    quarantined: int
+    pictures: int
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The last photograph that the device refused to read, and why."""
+
+    at: datetime
+    photo: str
+    reason: str
+    detail: str
+
+
+class DeviceStatus(msgspec.Struct, frozen=True):
+    """Retained birth, heartbeat and last will of a device. `session` pairs a will with its birth."""
+
+    v: int
+    device_id: DeviceId
+    online: bool
+    session: str
+    at: datetime | None = None
+    agent: str | None = None
+    model: str | None = None
+    outbox: OutboxDepth | None = None
+    last_refusal: Refusal | None = None
+
+
+class CentralStatus(msgspec.Struct, frozen=True):
+    """Retained presence of central: devices hold back while it is away. `min_v`…`max_v` are the versions it reads."""
+
+    v: int
+    online: bool
+    instance: str
+    min_v: int = VERSION
+    max_v: int = VERSION
+
+
+class EnrolmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reader asks to become a device (HTTP), with the one-time code that a person was given."""
+
+    claim_code: str
+    device_id: DeviceId
+    agent: str
+
+
+class BrokerAccess(msgspec.Struct, frozen=True):
+    """How a device reaches the broker. The seam where a client certificate will stand beside the password."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    tls: bool = False
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """Central's answer to an enrolment: shown once, kept by the device with mode 0600."""
+
+    device_id: DeviceId
+    name: str
+    broker: BrokerAccess
+    upload_token: str
