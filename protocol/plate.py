@@ -112,11 +112,18 @@ def _names(rows: int, columns: int) -> tuple[str, ...]:
     return tuple(well_name(row, column) for row in range(rows) for column in range(1, columns + 1))
 
 
+def _centred(wells: int, rows: int, columns: int, pitch_mm: float) -> PlateFormat:
+    """A format without a standard: the common makes' pitch, the array in the middle of the footprint."""
+    a1_x_mm = round((PLATE_WIDTH_MM - (columns - 1) * pitch_mm) / 2, 3)
+    a1_y_mm = round((PLATE_HEIGHT_MM - (rows - 1) * pitch_mm) / 2, 3)
+    return PlateFormat(wells, rows, columns, a1_x_mm, a1_y_mm, pitch_mm, standard=False)
+
+
 FORMATS: Final[dict[int, PlateFormat]] = {
-    6: PlateFormat(6, 2, 3, 24.76, 23.16, 39.12, standard=False),
-    12: PlateFormat(12, 3, 4, 24.94, 16.79, 26.01, standard=False),
-    24: PlateFormat(24, 4, 6, 15.12, 13.49, 19.3, standard=False),
-    48: PlateFormat(48, 6, 8, 18.16, 10.08, 13.0, standard=False),
+    6: _centred(6, 2, 3, 39.12),
+    12: _centred(12, 3, 4, 26.01),
+    24: _centred(24, 4, 6, 19.3),
+    48: _centred(48, 6, 8, 13.0),
     96: PlateFormat(96, 8, 12, 14.38, 11.24, 9.0),
     384: PlateFormat(384, 16, 24, 12.13, 8.99, 4.5),
     1536: PlateFormat(1536, 32, 48, 11.005, 7.865, 2.25),

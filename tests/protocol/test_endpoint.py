@@ -1,0 +1,201 @@
+"""Well calls → endpoints, grades and flags, as a laboratory would judge them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.assay import Call
+from protocol.endpoint import (
+    RowEndpoint,
+    WellEvidence,
+    distribution,
+    last_flowing,
+    plate_endpoints,
+    row_endpoint,
+    step_fit,
+    titre_text,
+)
+from protocol.profiles import PROFILES
+from tests.make import HI, make_well, make_wells, replace
+
+LETTERS = {
+    "F": "flowing",
+    "b": "button",
+    "p": "partial",
+    "d": "diffuse",
+    "e": "empty",
+    "o": "obscured",
+    "-": "not_read",
+}
+
+
+def row(letters: str, p: float = 0.97, doubtful: tuple[int, ...] = ()) -> list[WellEvidence]:
+    """`FFFbddd…`: one dilution per letter, each call with probability `p`; `doubtful` columns (from 1) are flagged."""
+    calls = [Call(LETTERS[letter]) for letter in letters]
+    return [
+        WellEvidence(call, p if call is Call.FLOWING else 1 - p, flagged=column in doubtful)
+        for column, call in enumerate(calls, 1)
+    ]
+
+
+def test_a_clean_row_has_the_same_endpoint_by_both_rules_and_grade_high() -> None:
+    endpoint = row_endpoint(row("FFFFFFFbdddd"))
+    assert (endpoint.last_flowing, endpoint.step_fit) == (7, 7)
+    assert endpoint.grade == "high"
+    assert endpoint.flags == ()
+
+
+@pytest.mark.parametrize(
+    ("letters", "flags"),
+    [
+        ("bFFFFFbddddd", ("prozone",)),
+        ("FF-FFFbddddd", ("gap",)),
+        ("FFFFbddFdddd", ("island",)),
+        ("FFFFFFFFFFFF", ("at_limit",)),
+        ("bddddddddddd", ("below",)),
+        ("bF-FFFbddddd", ("prozone", "gap")),
+    ],
+)
+def test_what_breaks_a_clean_step_is_flagged(letters: str, flags: tuple[str, ...]) -> None:
+    assert row_endpoint(row(letters)).flags == flags
+
+
+def test_a_prozone_does_not_stop_the_fit() -> None:
+    endpoint = row_endpoint(row("bbFFFFFbdddd"))
+    assert endpoint.step_fit == endpoint.last_flowing == 7
+
+
+def test_an_island_moves_the_last_flowing_but_not_the_fit_and_a_person_looks() -> None:
+    endpoint = row_endpoint(row("FFFFbdddFddd"))
+    assert (endpoint.last_flowing, endpoint.step_fit) == (9, 4)
+    assert endpoint.grade == "low"
+
+
+def test_two_equally_likely_steps_give_the_lower_titre_and_a_person_looks() -> None:
+    endpoint = row_endpoint(row("FFFFbFdddddd"))
+    assert (endpoint.last_flowing, endpoint.step_fit, endpoint.grade) == (6, 4, "low")
+
+
+def test_a_flagged_well_beside_the_endpoint_keeps_it_from_high_and_one_far_away_does_not() -> None:
+    assert row_endpoint(row("FFFFFbdddddd", doubtful=(6,))).grade == "medium"
+    assert row_endpoint(row("FFFFFbdddddd", doubtful=(11,))).grade == "high"
+
+
+def test_an_unsure_boundary_well_keeps_a_row_from_high() -> None:
+    wells = row("FFFFFbdddddd")
+    wells[4] = replace(wells[4], p_inhibited=0.6)
+    assert row_endpoint(wells).grade == "medium"
+
+
+def test_a_row_that_nobody_could_read_has_no_endpoint() -> None:
+    endpoint = row_endpoint(row("------oooooo"))
+    assert endpoint == RowEndpoint(None, None, None, "low", ("gap",))
+
+
+def test_wells_without_cells_are_not_negative() -> None:
+    assert row_endpoint(row("eeeeeeeeeeee")).last_flowing is None
+    assert row_endpoint(row("eeeeeeeFeeee")).grade == "low"
+
+
+def test_an_unread_boundary_never_raises_a_titre() -> None:
+    endpoint = row_endpoint(row("FFFFF---dddd"))
+    assert endpoint.step_fit == 5
+    assert endpoint.margin_ln == 0
+    assert endpoint.grade == "medium"
+
+
+def test_one_sure_well_never_outweighs_the_rest_of_the_row() -> None:
+    assert row_endpoint(row("FFFFbddddddF", p=1.0)).step_fit == 4
+
+
+def test_a_series_without_wells_is_refused() -> None:
+    with pytest.raises(ValueError, match="no wells"):
+        row_endpoint([])
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Call)), st.floats(0, 1)), min_size=1, max_size=24))
+def test_the_fit_is_the_most_likely_of_all_steps(evidence: list[tuple[Call, float]]) -> None:
+    wells = [WellEvidence(call, p) for call, p in evidence]
+    fit = step_fit(wells)
+    if fit is None:
+        assert last_flowing(wells) is None
+        return
+    k, margin = fit
+    assert 0 <= k <= len(wells)
+    assert margin >= 0
+    worse = step_fit([w for w in wells if w.readable])
+    assert worse is not None
+    assert worse[1] == pytest.approx(margin) or margin == 0
+
+
+@given(st.text(alphabet="Fbdpeo-", min_size=1, max_size=12))
+def test_an_endpoint_is_within_the_series_and_never_invented(letters: str) -> None:
+    endpoint = row_endpoint(row(letters))
+    assert (endpoint.last_flowing is None) == (not set(letters) & set("Fbdp"))
+    if endpoint.last_flowing:
+        assert letters[endpoint.last_flowing - 1] == "F"
+
+
+def test_a_missing_well_is_an_unread_well() -> None:
+    wells = make_wells(6)
+    del wells["A3"]
+    assert plate_endpoints(wells, HI)["A"].flags == ("gap",)
+
+
+def test_a_failed_serum_control_lowers_its_own_row_only() -> None:
+    profile = PROFILES["hi-96-serum-control"]
+    wells = make_wells(5, profile) | {"C12": make_well("diffuse"), "D12": make_well("not_read")}
+    endpoints = plate_endpoints(wells, profile)
+    assert endpoints["A"].grade == "high"
+    for failed in ("C", "D"):
+        assert endpoints[failed].grade == "low"
+        assert endpoints[failed].flags == ("control_failed",)
+
+
+def test_rows_without_endpoint_are_left_out_of_the_distribution() -> None:
+    wells = make_wells({"A": 3, "B": 3, "C": 0}) | {name: make_well("not_read") for name in HI.format.row("H")}
+    counts = distribution(plate_endpoints(wells, HI), HI)
+    assert sum(counts.values()) == 7
+    assert (counts[0], counts[3], counts[6]) == (1, 2, 4)
+
+
+def test_a_titre_is_written_as_laboratories_write_it() -> None:
+    assert [titre_text(k, HI) for k in (0, 1, 4, 12)] == ["<1:2", "1:2", "1:16", "≥1:4096"]
+    from_ten = replace(HI, first_dilution=10)
+    assert titre_text(3, from_ten) == "1:40"
+
+
+@pytest.fixture(scope="module")
+def vectors(plates: Path) -> dict:
+    """Detections of another detector on a real plate, with the endpoints they must give."""
+    return json.loads((plates / "hi" / "endpoint-vectors.json").read_text())
+
+
+def _vector_row(detections: list) -> list[WellEvidence]:
+    """Each well's best detection; (1 + score) / 2 stands for its probability."""
+    wells = []
+    for found in detections:
+        best = max(
+            found if isinstance(found, list) else [found] if found else [], key=lambda d: d["conf"], default=None
+        )
+        if best is None:
+            wells.append(WellEvidence(Call.NOT_READ, 0.5))
+        else:
+            p = (1 + best["conf"]) / 2
+            flows = best["cls"] == "Flowing"
+            wells.append(WellEvidence(Call.FLOWING if flows else Call.BUTTON, p if flows else 1 - p))
+    return wells
+
+
+def test_both_rules_give_the_known_endpoints_of_a_real_plate(vectors: dict) -> None:
+    for label, detections in vectors["wells"].items():
+        wells = _vector_row(detections)
+        fit = step_fit(wells)
+        expected = vectors["step_fit_with_p_(1+score)/2"][label]
+        assert last_flowing(wells) == vectors["last_flowing"][label]
+        assert fit is not None
+        assert fit[0] == expected["k"]
+        assert fit[1] == pytest.approx(expected["margin_ln"], abs=0.001)
