@@ -1,0 +1,72 @@
+# Everything starts here: `make demo` and `make test` each set up all that they need from a bare clone.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PHOTOS ?=
+
+.PHONY: help demo test check format bench lock train-setup model evaluate clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## Broker, central and a reader on this machine; PHOTOS=dir reads your own photographs
+	@$(BIN)/wellread-demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+test: $(VENV)/.dev ## Set up everything and run the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Formatting, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## Print the benchmarks: ratios beside a peer or a ceiling, in one run
+	@$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyproject.toml
+	@sh provisioning/lock.sh $(BIN)/uv
+
+train-setup: .venv-train/.done ## The training environment (PyTorch; about 2.5 GB), apart from everything else
+
+model: .venv-train/.done ## Render, train, export and evaluate the model anew (hours on two cores)
+	@sh models/training/release.sh .venv-train/bin/python
+
+evaluate: $(VENV)/.dev ## Measure the released model on renders, and on photographs where they are present
+	@$(BIN)/python -m models.training.evaluate
+
+clean: ## Remove what set-up made
+	rm -rf $(VENV) .venv-train build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-data
+
+$(VENV)/.made:
+	@sh provisioning/set-up.sh venv "$(PYTHON)" $(VENV)
+	@touch $@
+
+# What runs on a bench and in a laboratory, and the broker.
+$(VENV)/.run: $(VENV)/.made requirements/edge.txt requirements/central.txt pyproject.toml
+	@sh provisioning/set-up.sh package mosquitto mosquitto
+	@echo "Installing Wellread into $(VENV) …"
+	@$(PIP) install --require-hashes -r requirements/edge.txt -r requirements/central.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# That, and what the tests and checks need. A browser is wanted, not required: its tests say so and skip.
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@sh provisioning/set-up.sh package mosquitto_passwd mosquitto
+	@sh provisioning/set-up.sh wanted chromium chromium
+	@echo "Installing what the tests need into $(VENV) …"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# PyTorch comes without hashes: its CPU and CUDA builds are different files under one version.
+.venv-train/.done: requirements/train.txt
+	@sh provisioning/set-up.sh venv "$(PYTHON)" .venv-train
+	@.venv-train/bin/python -m pip install --quiet torch==2.13.0
+	@.venv-train/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/train.txt
+	@touch $@
