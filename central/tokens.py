@@ -1,0 +1,119 @@
+"""Signed tokens: who they speak for, for what, and until when. One Ed25519 key, made once, in `data_dir`, mode 0600.
+
+A token names a user and nothing more: the role is looked up at every call, so that a change counts at once. The
+algorithm is fixed by the key (RFC 8725 §3.1), and `aud` and `typ` keep an API token and a page's session apart.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+API_LIFE: Final = timedelta(minutes=15)
+SESSION_LIFE: Final = timedelta(hours=12)
+
+Audience = Literal["api", "pages"]
+
+_ALGORITHM: Final = "Ed25519"  # RFC 9864; the older name EdDSA is refused
+_ISSUER: Final = "wellread-central"
+_TYPES: Final[dict[Audience, str]] = {"api": "at+jwt", "pages": "session+jwt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a good token says."""
+
+    user_id: str
+    issued_at: float
+    token_id: str
+
+
+class TokenKey:
+    """The key that signs; `TokenKey.load(data_dir)` makes it the first time."""
+
+    def __init__(self, key: OKPKey) -> None:
+        """`key` holds the private half."""
+        self._key = key
+        self._csrf_key = hashlib.sha256(b"wellread csrf " + str(key.as_dict(private=True)["d"]).encode()).digest()
+
+    @classmethod
+    def load(cls, data_dir: Path) -> "TokenKey":
+        """The key kept in `data_dir`; two processes that start together end up with the same one."""
+        path = data_dir / "signing-key.json"
+        if not path.exists():
+            _write_once(path, json.dumps(OKPKey.generate_key(_ALGORITHM, private=True).as_dict(private=True)))
+        return cls(OKPKey.import_key(json.loads(path.read_text())))
+
+    def issue(self, user_id: str, audience: Audience, now: datetime) -> str:
+        """A token for this user; an API token lives 15 minutes, a session 12 hours."""
+        life = API_LIFE if audience == "api" else SESSION_LIFE
+        claims = {
+            "iss": _ISSUER,
+            "aud": audience,
+            "sub": user_id,
+            "iat": now.timestamp(),
+            "exp": (now + life).timestamp(),
+            "jti": secrets.token_urlsafe(16),
+        }
+        header = {"alg": _ALGORITHM, "typ": _TYPES[audience]}
+        return jwt.encode(header, claims, self._key, algorithms=[_ALGORITHM])
+
+    def read(self, token: str, audience: Audience, now: datetime) -> Claims | None:
+        """What the token says, or None unless it was made here, for this audience, and is still good."""
+        try:
+            decoded = jwt.decode(token, self._key, algorithms=[_ALGORITHM])
+            _registry(audience, now).validate(decoded.claims)
+        except (JoseError, ValueError):
+            return None
+        if decoded.header.get("typ") != _TYPES[audience]:
+            return None
+        claims: dict[str, Any] = decoded.claims
+        return Claims(str(claims["sub"]), float(claims["iat"]), str(claims["jti"]))
+
+    def csrf_token(self, token_id: str) -> str:
+        """What a form of this session must carry: it cannot be made without the key."""
+        return hmac.new(self._csrf_key, token_id.encode(), hashlib.sha256).hexdigest()
+
+    def is_csrf_token(self, token_id: str, found: str) -> bool:
+        """Whether a form's value belongs to this session."""
+        return hmac.compare_digest(self.csrf_token(token_id).encode(), found.encode())
+
+
+def _registry(audience: Audience, now: datetime) -> jwt.JWTClaimsRegistry:
+    return jwt.JWTClaimsRegistry(
+        now=int(now.timestamp()),
+        leeway=0,
+        iss={"essential": True, "value": _ISSUER},
+        aud={"essential": True, "value": audience},
+        sub={"essential": True},
+        iat={"essential": True},
+        exp={"essential": True},
+        jti={"essential": True},
+    )
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a secret whole and synced under its name, unless another process was first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return
+    finally:
+        part.unlink()
