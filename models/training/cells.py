@@ -108,7 +108,7 @@ def _tears(rng: np.random.Generator, habit: CellHabit, x: Floats, y: Floats, dis
     along = x * np.sin(lean) + y * np.cos(lean)
     across = x * np.cos(lean) - y * np.sin(lean)
     across = across - column(rng, -0.22, 0.22, count) * np.square(np.maximum(along, 0)) / length  # a slightly bent tail
-    along = along + length * column(rng, 0.1, 0.6, count)
+    along = along + length * (column(rng, -0.15, 0.1, count) if habit.clear else column(rng, -0.25, 0.55, count))
     head_half = np.sqrt(np.maximum(head * head - along * along, 0))
     share = np.clip(along / length, 0, 1)
     tail_half = head * np.maximum(1 - share**power, 0)

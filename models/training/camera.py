@@ -1,0 +1,109 @@
+"""From a plate in space to a picture of it: viewpoint, light, lens, sensor, JPEG.
+
+Blur, noise and JPEG mattered more for transfer to photographs than pretty rims (ablations of the first probe), so
+"varied" is generous with them.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from models.training.colours import to_image
+from models.training.spec import FOOTPRINT_MM, Doubles, Floats, Image, PlateSpec
+
+
+def viewpoint(rng: np.random.Generator, spec: PlateSpec) -> Doubles:
+    """Homography from plate millimetres to pixels."""
+    plain = spec.difficulty == "plain"
+    width, height = spec.size_px
+    turn = spec.turn_deg if spec.turn_deg is not None else _draw_turn(rng, plain=plain)
+    sideways = abs(np.sin(np.deg2rad(turn))) > 0.7
+    long_px, short_px = (height, width) if sideways else (width, height)
+    fit = min(long_px / FOOTPRINT_MM[0], short_px / FOOTPRINT_MM[1])
+    fill = float(rng.uniform(0.84, 0.88) if plain else rng.uniform(0.7, 1.0) if rng.random() < 0.6 else rng.uniform(0.4, 1.12))
+    centre = np.array([width, height]) / 2 + rng.normal(0, 0.005 if plain else 0.02 + max(0.0, 0.8 - fill) * 0.3, 2) * [width, height]
+    if spec.code:  # leave room for the card on the side where the code lies
+        fill = min(fill, 0.78)
+        centre = np.array([width, height]) / 2
+    scale = fit * fill
+    half = np.array(FOOTPRINT_MM) / 2
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half * scale
+    angle = np.deg2rad(turn)
+    if spec.code:  # the plate moves away from the card, along its own long side
+        corners = corners - np.array([9.0 * scale, 0.0])
+    corners = corners @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) + centre
+    tilt = 0.012 if plain else 0.07 * float(rng.random())
+    corners = corners + rng.uniform(-tilt, tilt, (4, 2)) * FOOTPRINT_MM[1] * scale
+    footprint = np.array([[0, 0], [FOOTPRINT_MM[0], 0], list(FOOTPRINT_MM), [0, FOOTPRINT_MM[1]]], np.float32)
+    return np.asarray(cv2.getPerspectiveTransform(footprint, corners.astype(np.float32)), dtype=np.float64)
+
+
+def expose(rng: np.random.Generator, picture: Floats, spec: PlateSpec) -> Image:
+    """Light, lens and sensor; what a camera makes of a perfect picture."""
+    if spec.difficulty == "plain":
+        return _expose_plainly(rng, picture)
+    picture = _light(rng, picture)
+    if rng.random() < 0.7:
+        pixels = float(rng.uniform(0.3, 1.1)) * max(0.6, spec.size_px[0] / 1000)
+        picture = cv2.GaussianBlur(picture, (0, 0), pixels)
+    white_balance = rng.uniform([0.8, 0.9, 0.8], [1.2, 1.1, 1.2]).astype(np.float32)
+    picture = np.clip(picture * (white_balance * float(rng.uniform(0.6, 1.3)) / 255) + float(rng.uniform(-0.04, 0.05)), 0, None)
+    picture = 255 * picture ** np.float32(rng.uniform(0.8, 1.25))
+    _add_noise(rng, picture, float(rng.uniform(0, 5)), float(rng.uniform(0, 6)))
+    if rng.random() < 0.04:
+        picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
+    image = to_image(picture)
+    return _through_jpeg(image, int(rng.integers(45, 97))) if rng.random() < 0.5 else image
+
+
+def _expose_plainly(rng: np.random.Generator, picture: Floats) -> Image:
+    height, width = picture.shape[:2]
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
+    picture = picture * (1 + float(rng.normal(0, 0.02)) * across + float(rng.normal(0, 0.02)) * down)
+    picture -= 10 * (across**2 + down**2)  # the lens darkens towards the corners
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.8 * max(0.5, width / 1600))
+    _add_noise(rng, picture, 1.5, 2.5)
+    return _through_jpeg(to_image(picture), 92)
+
+
+def _draw_turn(rng: np.random.Generator, *, plain: bool) -> float:
+    if plain:
+        return float(rng.uniform(-1.5, 1.5))
+    quarter = float(rng.choice([0, 90, 180, 270], p=[0.4, 0.2, 0.2, 0.2]))
+    return quarter + float(np.clip(rng.normal(0, 5), -15, 15) if rng.random() < 0.88 else rng.uniform(-40, 40))
+
+
+def _light(rng: np.random.Generator, picture: Floats) -> Floats:
+    """Uneven lamps, a soft glare, sometimes the shadow of a hand."""
+    height, width = picture.shape[:2]
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    angle = float(rng.uniform(0, 6.28))
+    light = 1 + float(rng.uniform(0, 0.3)) * (across * np.cos(angle) + down * np.sin(angle))
+    if rng.random() < 0.15:
+        corners = (rng.uniform(0, 1, (3, 2)) * [width, height]).astype(np.int32)
+        shadow = np.ones((height, width), np.float32)
+        cv2.fillPoly(shadow, [corners], float(rng.uniform(0.5, 0.85)))
+        light = light * cv2.GaussianBlur(shadow, (0, 0), float(rng.uniform(1, 10)))
+    picture = picture * light[..., None].astype(np.float32)
+    if rng.random() < 0.35:
+        x, y, broad, tall = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0.08, 0.7), rng.uniform(0.08, 0.7)
+        glare = np.exp(-np.square((across - x) / broad)) * np.exp(-np.square((down - y) / tall))
+        picture = picture + (glare * float(rng.uniform(10, 110)))[..., None].astype(np.float32)
+    return np.asarray(picture, dtype=np.float32)
+
+
+def _add_noise(rng: np.random.Generator, picture: Floats, fine: float, coarse: float) -> None:
+    """Grey grain per pixel and colour grain of about two pixels, as a demosaiced small sensor gives."""
+    height, width = picture.shape[:2]
+    picture += rng.standard_normal((height, width, 1), dtype=np.float32) * fine
+    blotches = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), dtype=np.float32)
+    blotches *= coarse * np.array([1.2, 0.6, 0.9], np.float32)
+    picture += cv2.resize(blotches, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _through_jpeg(image: Image, quality: int) -> Image:
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)

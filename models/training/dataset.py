@@ -1,0 +1,136 @@
+"""Render the training pictures into a folder outside git; a seed and a count say exactly which.
+
+Pictures for the detector are letterboxed to 640 × 480 as the device does it. Patches for the calls are cut with the
+device's own rectification and a jittered homography, so that training sees the geometry errors that reading makes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.vision.patches import cut_patches
+from models.training.render import render_plate, render_stage
+from models.training.spec import Doubles, Floats, Image, PlateSpec, Truth
+
+INPUT_SIZE = (640, 480)
+PADDING = 114
+PATCH_PX = 64
+PATCH_PITCHES = 0.9
+PLATES_PER_SHARD = 20
+JITTER = {"shift": 0.035, "scale": 0.025, "turn_rad": 0.02, "tilt": 0.004}
+
+
+def write_wells(folder: Path, count: int, seed: int, processes: int = 2) -> None:
+    """`count` letterboxed pictures as JPEG with their boxes (plate 0, well 1) as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _each(partial(_write_wells_picture, folder), range(seed, seed + count), processes)
+
+
+def write_calls(folder: Path, plates: int, seed: int, processes: int = 2) -> None:
+    """Patches and soft labels of `plates` rendered plates, some twenty plates to a shard."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = range(seed, seed + plates, PLATES_PER_SHARD)
+    _each(partial(_write_calls_shard, folder), shards, processes)
+
+
+def letterbox(image: Image) -> tuple[Image, float]:
+    """Scaled to fit 640 × 480, padded at the bottom and on the right; returns the scale."""
+    height, width = image.shape[:2]
+    scale = min(INPUT_SIZE[0] / width, INPUT_SIZE[1] / height)
+    size = (min(INPUT_SIZE[0], round(width * scale)), min(INPUT_SIZE[1], round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    boxed = np.full((INPUT_SIZE[1], INPUT_SIZE[0], 3), PADDING, np.uint8)
+    boxed[: size[1], : size[0]] = cv2.resize(image, size, interpolation=method)
+    return boxed, scale
+
+
+def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floats:
+    """Rows of x1, y1, x2, y2, class in letterboxed pixels; what is mostly outside the picture is left out."""
+    quad = truth.plate_quad_px
+    plate = np.concatenate([quad.min(axis=0), quad.max(axis=0)])
+    # Edge coordinates: a pixel's centre is half a pixel from its edge, and scaling is about edges.
+    boxes = (np.vstack([plate, truth.rim_boxes_px]) + 0.5) * scale
+    classes = np.r_[0, np.ones(len(truth.rim_boxes_px))]
+    limits = np.array([*size_px, *size_px], np.float64) * scale
+    clipped = np.clip(boxes, 0, limits)
+    visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    keep = visible > 0.6
+    return np.column_stack([clipped, classes])[keep].astype(np.float32)
+
+
+def draw_detector_picture(seed: int) -> tuple[Image, Floats]:
+    """One training picture of the detector: any plate in any position, or a bench without one."""
+    rng = np.random.default_rng([seed, 1])
+    width, height = [(640, 480), (640, int(rng.integers(360, 481))), (int(rng.integers(270, 480)), 480)][rng.choice(3, p=[0.5, 0.25, 0.25])]
+    zoom = int(rng.choice([1, 2], p=[0.75, 0.25]))
+    size_px = (width * zoom, height * zoom)
+    if rng.random() < 0.04:
+        return letterbox(render_stage(seed, size_px, "varied"))[0], np.zeros((0, 5), np.float32)
+    hi = rng.random() < 0.5
+    plate_format = 96 if hi else int(rng.choice([96, 384, 24, 48, 12, 6], p=[0.5, 0.2, 0.12, 0.1, 0.04, 0.04]))
+    spec = PlateSpec(difficulty="varied", size_px=size_px, plate_format=plate_format, contents="hi" if hi else "generic")
+    image, truth = render_plate(seed, spec)
+    boxed, scale = letterbox(image)
+    return boxed, detector_boxes(truth, scale, size_px)
+
+
+def draw_patches(seed: int) -> tuple[Image, Floats]:
+    """Patches (96, 64, 64, 3) RGB and soft labels of one rendered plate."""
+    rng = np.random.default_rng([seed, 2])
+    pitch_px = float(np.exp(rng.uniform(np.log(28), np.log(130))))
+    size_px = (round(pitch_px * 15.5), round(pitch_px * 11))
+    plain = rng.random() < 0.06
+    turn_deg = float(rng.normal(0, 4))
+    spec = PlateSpec(difficulty="plain" if plain else "varied", size_px=size_px, turn_deg=turn_deg)
+    image, truth = render_plate(seed, spec)
+    patches = cut_patches(image, truth.index_to_px() @ jitter(rng), truth.rows, truth.columns, PATCH_PX, PATCH_PITCHES)
+    inside = _inside(truth, size_px, pitch_px)
+    return patches[inside], truth.soft_calls[inside]
+
+
+def jitter(rng: np.random.Generator) -> Doubles:
+    """A small error in well index coordinates, as detection and fitting leave it."""
+    angle = rng.normal(0, JITTER["turn_rad"] / 4)
+    scale = 1 + rng.normal(0, JITTER["scale"] / 6, 2)
+    shift = rng.normal(0, JITTER["shift"], 2)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[scale[0] * cos, -sin, shift[0]], [sin, scale[1] * cos, shift[1]], [*rng.normal(0, JITTER["tilt"] / 12, 2), 1]])
+
+
+def load_calls(folder: Path) -> tuple[Image, Floats]:
+    """All patches and soft labels of a folder, in the order of their seeds."""
+    shards = [np.load(path) for path in sorted(folder.glob("*.npz"))]
+    return np.concatenate([shard["patches"] for shard in shards]), np.concatenate([shard["soft"] for shard in shards])
+
+
+def _inside(truth: Truth, size_px: tuple[int, int], pitch_px: float) -> NDArray[np.bool_]:
+    margin = 0.3 * pitch_px
+    x, y = truth.centres_px.T
+    return np.asarray((x > margin) & (y > margin) & (x < size_px[0] - margin) & (y < size_px[1] - margin))
+
+
+def _write_wells_picture(folder: Path, seed: int) -> None:
+    picture, boxes = draw_detector_picture(seed)
+    cv2.imwrite(str(folder / f"{seed:07d}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 97])
+    (folder / f"{seed:07d}.json").write_text(json.dumps(np.round(boxes, 2).tolist()))
+
+
+def _write_calls_shard(folder: Path, first_seed: int) -> None:
+    drawn = [draw_patches(seed) for seed in range(first_seed, first_seed + PLATES_PER_SHARD)]
+    patches, soft = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    np.savez(folder / f"{first_seed:07d}.npz", patches=patches, soft=soft)
+
+
+def _each(work: Callable[[int], None], seeds: range, processes: int) -> None:
+    cv2.setNumThreads(1)
+    with get_context("fork").Pool(processes) as pool:
+        for _ in pool.imap_unordered(work, seeds, chunksize=4):
+            pass

@@ -1,0 +1,191 @@
+"""The synthetic camera: whole photographs of plates whose truth is known exactly.
+
+    image, truth = render_plate(seed, PlateSpec(calls={"A1": "flowing"}, code="S-1001,NDV,1"))
+
+The same seed and spec give the same bytes (with the same NumPy and OpenCV). Training, tests and the demo use this one
+camera; only NumPy and OpenCV are needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.training.camera import expose, viewpoint
+from models.training.cells import CellHabit
+from models.training.colours import any_colour, hsv, stage_green, to_image
+from models.training.frame import (
+    Canvas,
+    draw_clear_body,
+    draw_handwriting,
+    draw_legends,
+    draw_opaque_body,
+    draw_sticker,
+    new_canvas,
+)
+from models.training.scene import CODE_CARD_MM, code_card, draw_stage, paste
+from models.training.spec import (
+    CLASSES,
+    EMPTY,
+    FOOTPRINT_MM,
+    FORMATS,
+    Difficulty,
+    Doubles,
+    Floats,
+    Image,
+    PlateGeometry,
+    PlateSpec,
+    Truth,
+    draw_calls,
+    project,
+)
+from models.training.wells import Liquids, WellLook, WellPainter, draw_generic_look, draw_look, parallax_shifts
+
+__all__ = ["CLASSES", "PlateSpec", "Truth", "render_plate", "render_stage"]
+
+
+def render_plate(seed: int, spec: PlateSpec) -> tuple[Image, Truth]:
+    """One photograph (height × width × 3, blue-green-red) and what it shows."""
+    rng = np.random.default_rng(seed)
+    geometry = FORMATS[spec.plate_format]
+    plain = spec.difficulty == "plain"
+    calls = draw_calls(rng, spec) if spec.contents == "hi" else np.full(geometry.rows * geometry.columns, EMPTY)
+    plate_to_px = viewpoint(rng, spec)
+    stage = draw_stage(rng, spec.size_px, plain=plain)
+    pitch_px = _pitch_px(geometry, plate_to_px)
+    canvas = new_canvas(geometry, int(np.clip(round(pitch_px * 1.05), 9, 260)))
+    stage_bgr = stage.mean(axis=(0, 1))
+    look = (_draw_hi_plate if spec.contents == "hi" else _draw_other_plate)(rng, canvas, geometry, stage_bgr, plain=plain)
+    soft = _fill_wells(rng, canvas, geometry, look, calls, generic=spec.contents == "generic", plain=plain)
+    shadow = 0.12 if plain else float(rng.uniform(0, 0.5))
+    paste(stage, canvas.picture, canvas.cover, plate_to_px @ canvas.to_mm(), shadow)
+    if spec.code:
+        _lay_code(rng, stage, spec.code, plate_to_px)
+    image = expose(rng, stage, spec)
+    return image, _truth(spec, geometry, plate_to_px, look.rim_radius, calls, soft)
+
+
+def render_stage(seed: int, size_px: tuple[int, int] = (1600, 1150), difficulty: Difficulty = "plain") -> Image:
+    """A photograph of the bench without a plate."""
+    rng = np.random.default_rng(seed)
+    spec = replace(PlateSpec(), size_px=size_px, difficulty=difficulty)
+    return expose(rng, draw_stage(rng, size_px, plain=difficulty == "plain"), spec)
+
+
+def _draw_hi_plate(rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool) -> WellLook:
+    green = plain or rng.random() < 0.75
+    card = stage_green(rng, plain=plain) if green else hsv(rng.uniform(25, 335), rng.uniform(0, 0.8), rng.uniform(0.3, 0.98))
+    draw_clear_body(rng, canvas, card, stage_bgr, plain=plain)
+    draw_legends(rng, canvas, geometry, plain=plain)
+    if rng.random() < 0.6:
+        draw_handwriting(rng, canvas)
+    return draw_look(rng, geometry.rim_radius_pitches, plain=plain)
+
+
+def _draw_other_plate(rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool) -> WellLook:
+    del plain  # other plates exist for training only and are always varied
+    tones = {"white": (190, 250), "black": (8, 55), "natural": (130, 220)}
+    material = str(rng.choice(["clear", "white", "black", "natural"], p=[0.45, 0.25, 0.14, 0.16]))
+    if material == "clear":
+        body = np.clip(stage_bgr + rng.normal(8, 14) + rng.normal(0, 5, 3), 5, 250)
+    elif rng.random() < 0.15:
+        body = any_colour(rng)
+    else:
+        body = np.clip(rng.uniform(*tones[material]) + rng.normal(0, 7, 3), 5, 250)
+    body = np.asarray(body, np.float32)
+    draw_opaque_body(rng, canvas, body)
+    draw_legends(rng, canvas, geometry, plain=False)
+    if rng.random() < 0.3:
+        draw_sticker(rng, canvas)
+    square = geometry.pitch_mm < 5 and rng.random() < 0.6
+    return draw_generic_look(rng, geometry.rim_radius_pitches, body, square=square)
+
+
+def _fill_wells(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    geometry: PlateGeometry,
+    look: WellLook,
+    calls: NDArray[np.int64],
+    *,
+    generic: bool,
+    plain: bool,
+) -> Floats:
+    """Paint the wells row by row (a row fits the processor's cache) and return their soft labels."""
+    painter = WellPainter(rng, look, CellHabit.draw(rng, plain=plain))
+    shifts = parallax_shifts(look, geometry.rows, geometry.columns)
+    liquids = _draw_liquids(rng, geometry) if generic else None
+    left, top = canvas.field_origin_px(geometry)
+    size, count = canvas.pitch_px, geometry.columns
+    soft = np.zeros((calls.size, len(CLASSES)), np.float32)
+    for row in range(geometry.rows):
+        wells = slice(row * count, (row + 1) * count)
+        band = canvas.picture[top + row * size : top + (row + 1) * size, left : left + count * size]
+        under = band.reshape(size, count, size, 3).swapaxes(0, 1).astype(np.float32)
+        here = Liquids(liquids.colour_bgr[wells], liquids.opacity[wells], liquids.pellet[wells]) if liquids else None
+        tiles, soft[wells] = painter.paint(under, calls[wells], shifts[wells], here)
+        band[:] = to_image(tiles).swapaxes(0, 1).reshape(size, count * size, 3)
+    return soft
+
+
+def _draw_liquids(rng: np.random.Generator, geometry: PlateGeometry) -> Liquids:
+    """Contents of another assay: two colours in some pattern, some wells empty."""
+    count = geometry.rows * geometry.columns
+    row, col = np.mgrid[0 : geometry.rows, 0 : geometry.columns].reshape(2, -1)
+    two = np.stack([any_colour(rng), any_colour(rng)])
+    style = int(rng.integers(0, 4))
+    if style == 0:
+        which = rng.integers(0, 2, count)
+    elif style == 1:
+        which = (col < rng.integers(0, geometry.columns + 1, geometry.rows)[row]).astype(np.int64)
+    elif style == 2:
+        which = (row + col) % int(rng.integers(2, 5)) // 1 % 2
+    else:
+        which = np.zeros(count, np.int64)
+    colour = np.clip(two[which] * rng.uniform(0.85, 1.15, (count, 1)) + rng.normal(0, 5, (count, 3)), 0, 255)
+    filled = rng.random(count) < rng.choice([0.0, 0.2, 0.9, 1.0])
+    opacity = rng.uniform(0.35, 1.0) * rng.uniform(0.8, 1.0, count) * filled
+    pellet = rng.uniform(0, 0.9, count) * (rng.random(count) < rng.choice([0.0, 0.0, 0.5]))
+    return Liquids(colour.astype(np.float32), opacity.astype(np.float32), pellet.astype(np.float32))
+
+
+def _lay_code(rng: np.random.Generator, stage: Floats, code: str, plate_to_px: Doubles) -> None:
+    """Lay the card on the stage, right of the plate, turned a little as a hand would."""
+    card = code_card(code, module_px=8)
+    scale = CODE_CARD_MM / card.shape[1]
+    angle = float(np.deg2rad(rng.normal(0, 1.5)))
+    x, y = FOOTPRINT_MM[0] + 2.5, float(rng.uniform(20, 45))
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    paste(stage, card, None, plate_to_px @ np.array([[cos, -sin, x], [sin, cos, y], [0, 0, 1]]), shadow=0.1)
+
+
+def _pitch_px(geometry: PlateGeometry, plate_to_px: Doubles) -> float:
+    middle = np.array(FOOTPRINT_MM) / 2
+    ends = project(plate_to_px, np.stack([middle, middle + [geometry.pitch_mm, 0]]))
+    return float(np.hypot(*(ends[1] - ends[0])))
+
+
+def _truth(
+    spec: PlateSpec, geometry: PlateGeometry, plate_to_px: Doubles, rim_radius: float, calls: NDArray[np.int64], soft: Floats
+) -> Truth:
+    centres_mm = geometry.centres_mm()
+    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    ring_mm = np.stack([np.cos(turn), np.sin(turn)], axis=1) * rim_radius * geometry.pitch_mm
+    rims = project(plate_to_px, (centres_mm[:, None] + ring_mm).reshape(-1, 2)).reshape(calls.size, -1, 2)
+    centres = project(plate_to_px, centres_mm)
+    width, height = FOOTPRINT_MM
+    top_voted = soft.argmax(axis=1) if spec.contents == "hi" else calls
+    return Truth(
+        plate_format=spec.plate_format,
+        rows=geometry.rows,
+        columns=geometry.columns,
+        centres_px=centres,
+        rim_boxes_px=np.concatenate([rims.min(axis=1), rims.max(axis=1)], axis=1),
+        rim_radius_px=np.hypot(*np.moveaxis(rims - centres[:, None], 2, 0)).mean(axis=1),
+        plate_to_px=plate_to_px,
+        plate_quad_px=project(plate_to_px, np.array([[0, 0], [width, 0], [width, height], [0, height]])),
+        calls=tuple(CLASSES[int(call)] for call in top_voted),
+        soft_calls=soft,
+    )

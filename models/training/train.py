@@ -1,0 +1,191 @@
+"""Learn the networks from rendered pictures only.
+
+    python -m models.training.train wells --steps 1800
+    python -m models.training.train calls --epochs 8
+
+Steps and seeds are fixed, so a run can be repeated (to the rounding of the machine); an average of the weights over
+the steps is what is kept. Needs the train extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.training.augment import recolour_patches
+from models.training.dataset import load_calls, write_calls, write_wells
+from models.training.losses import DetectorLoss, assign
+from models.training.nets import INPUT_HEIGHT, INPUT_WIDTH, CallsNet, WellsNet
+from models.training.spec import Floats, Image
+
+DATA = Path("train-data")
+WELLS_SEED, CALLS_SEED, TRAIN_SEED = 1_000_000, 2_000_000, 7
+
+
+class Average:
+    """A running average of a network's weights: steadier than the last step's."""
+
+    def __init__(self, net: nn.Module, most: float) -> None:
+        self._net, self._most, self._steps = net, most, 0
+        self._state: dict[str, Tensor] = {k: v.clone().float() for k, v in net.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the network's present weights in."""
+        self._steps += 1
+        keep = min(self._most, (1 + self._steps) / (10 + self._steps))
+        for name, value in self._net.state_dict().items():
+            self._state[name].mul_(keep).add_(value.float(), alpha=1 - keep)
+
+    def save(self, path: Path) -> None:
+        """Write the average, in the network's own types."""
+        own = self._net.state_dict()
+        torch.save({name: value.to(own[name].dtype) for name, value in self._state.items()}, path)
+
+
+def train_wells(folder: Path, out: Path, steps: int, batch: int = 8) -> None:
+    """Teach WellsNet; a checkpoint every 100 steps so that a first model can be tried early."""
+    torch.manual_seed(TRAIN_SEED)
+    rng = np.random.default_rng(TRAIN_SEED)
+    net = WellsNet().to(memory_format=torch.channels_last).train()
+    average, loss_of = Average(net, 0.997), DetectorLoss()
+    optimiser = _optimiser(net, 2e-3, 2e-2)
+    started, seen = time.monotonic(), []
+    with ThreadPoolExecutor(1) as ahead:
+        batches = _wells_batches(folder, rng, batch)
+        pending = ahead.submit(next, batches)
+        for step in range(steps):
+            pictures, classes, targets = pending.result()
+            pending = ahead.submit(next, batches)
+            _set_rate(optimiser, 2e-3, step, steps, warm=60)
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs = net(_lit(pictures))
+            loss, overlap = loss_of(outputs, classes, targets)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 10.0)
+            optimiser.step()
+            average.update()
+            seen.append((float(loss.detach()), overlap))
+            if step % 50 == 49:
+                mean_loss, mean_overlap = np.mean(seen[-50:], axis=0)
+                print(f"{time.monotonic() - started:6.0f} s  step {step + 1}  loss {mean_loss:.3f}  overlap {mean_overlap:.3f}", flush=True)
+            if step % 100 == 99:
+                average.save(out)
+    average.save(out)
+
+
+def train_calls(folder: Path, out: Path, epochs: int, batch: int = 128) -> None:
+    """Teach CallsNet from soft labels."""
+    torch.manual_seed(TRAIN_SEED)
+    rng = np.random.default_rng(TRAIN_SEED)
+    patches, soft = load_calls(folder)
+    net = CallsNet().to(memory_format=torch.channels_last).train()
+    average = Average(net, 0.998)
+    optimiser = _optimiser(net, 3e-3, 2e-2)
+    per_epoch, started = len(patches) // batch, time.monotonic()
+    for epoch in range(epochs):
+        order, losses = rng.permutation(len(patches)), []
+        for index in range(per_epoch):
+            chosen = np.sort(order[index * batch : (index + 1) * batch])
+            _set_rate(optimiser, 3e-3, epoch * per_epoch + index, epochs * per_epoch, warm=200)
+            inputs = torch.from_numpy(recolour_patches(rng, patches[chosen])).permute(0, 3, 1, 2)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = net(inputs.contiguous(memory_format=torch.channels_last))
+            loss = functional.cross_entropy(logits.float(), torch.from_numpy(soft[chosen]))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            average.update()
+            losses.append(float(loss.detach()))
+        average.save(out)
+        print(f"{time.monotonic() - started:6.0f} s  epoch {epoch + 1}  loss {np.mean(losses):.4f}", flush=True)
+
+
+def _wells_batches(folder: Path, rng: np.random.Generator, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    names = sorted(path.stem for path in folder.glob("*.json"))
+    while True:
+        order = rng.permutation(len(names))
+        for start in range(0, len(order) - batch + 1, batch):
+            loaded = [_flipped(rng, *_load(folder, names[i])) for i in order[start : start + batch]]
+            assigned = [assign(boxes) for _, boxes in loaded]
+            pictures = torch.from_numpy(np.stack([picture for picture, _ in loaded])).permute(0, 3, 1, 2)
+            yield (
+                pictures,
+                torch.from_numpy(np.stack([classes for classes, _ in assigned])),
+                torch.from_numpy(np.stack([targets for _, targets in assigned])),
+            )
+
+
+def _load(folder: Path, name: str) -> tuple[Image, Floats]:
+    picture = np.asarray(cv2.imread(str(folder / f"{name}.jpg"))[..., ::-1], dtype=np.uint8)
+    return picture, np.array(json.loads((folder / f"{name}.json").read_text()), np.float32).reshape(-1, 5)
+
+
+def _flipped(rng: np.random.Generator, picture: Image, boxes: Floats) -> tuple[Image, Floats]:
+    """Mirrored at random: a detector of round things must not learn left from right."""
+    boxes = boxes.copy()
+    if rng.random() < 0.5:
+        picture = picture[:, ::-1]
+        boxes[:, [0, 2]] = INPUT_WIDTH - boxes[:, [2, 0]]
+    if rng.random() < 0.5:
+        picture = picture[::-1]
+        boxes[:, [1, 3]] = INPUT_HEIGHT - boxes[:, [3, 1]]
+    return np.ascontiguousarray(picture), boxes
+
+
+def _lit(pictures: Tensor) -> Tensor:
+    """0–1 floats with a little random light and colour."""
+    count = pictures.shape[0]
+    x = pictures.float() / 255
+    x = x * (1 + 0.15 * (torch.rand(count, 3, 1, 1) - 0.5)) + 0.1 * (torch.rand(count, 1, 1, 1) - 0.5)
+    return x.clamp(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _optimiser(net: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}], lr=rate)
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, peak: float, step: int, steps: int, warm: int) -> None:
+    rate = peak * min(1, (step + 1) / warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def main() -> None:
+    """Command line: render what is missing, then train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=["wells", "calls"])
+    parser.add_argument("--renders", type=int, help="pictures (wells, 4200) or plates (calls, 1200) to render")
+    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(1)
+    folder = DATA / arguments.network
+    if arguments.network == "wells":
+        if not folder.exists():
+            write_wells(folder, arguments.renders or 4200, WELLS_SEED, arguments.threads)
+        train_wells(folder, DATA / "wells.pt", arguments.steps)
+    else:
+        if not folder.exists():
+            write_calls(folder, arguments.renders or 1200, CALLS_SEED, arguments.threads)
+        train_calls(folder, DATA / "calls.pt", arguments.epochs)
+
+
+if __name__ == "__main__":
+    main()
