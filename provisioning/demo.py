@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class _Bearer(httpx.Auth):
         self._request = httpx.Request("POST", f"{url}/api/v1/tokens", json={"name": ADMIN, "password": password})
         self._token = ""
 
-    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {self._token}"
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED:
