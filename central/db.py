@@ -1,0 +1,120 @@
+"""The database: engine, transactions, migration. The same calls on SQLite and PostgreSQL.
+
+SQLite runs with a write-ahead log and synchronous FULL, because an acknowledged run must survive a power cut, and
+with one writer at a time: a write transaction begins IMMEDIATE under the engine's own lock, so that writers of this
+process never wait in SQLite's busy loop and no checkpoint runs beside a writer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Table, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from central.settings import Settings
+
+# Longer than any transaction of ours; then the writer is told instead of waiting for ever.
+BUSY_TIMEOUT_MS: Final = 10_000
+
+# Any constant of our own: two centrals that start together migrate one after the other.
+_MIGRATION_LOCK: Final = 0x77656C6C
+
+
+def make_engine(url: str, *, foreign_keys: bool = True) -> AsyncEngine:
+    """An engine for this URL; nothing is opened yet. Close it with `await engine.dispose()`."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite_engine(url, foreign_keys=foreign_keys)
+    return create_async_engine(
+        url,
+        pool_size=10,
+        max_overflow=5,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"timeout": 5, "command_timeout": 30},
+    )
+
+
+def _sqlite_engine(url: str, *, foreign_keys: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        # None: the driver begins nothing by itself; `_begin` below does.
+        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000},
+        execution_options={"writer": asyncio.Lock()},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get("immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection whose changes are committed at the end, or undone by an exception. The way to write."""
+    async with engine.get_execution_options().get("writer") or nullcontext(), engine.connect() as connection:
+        await connection.execution_options(immediate=True)
+        async with connection.begin():
+            yield connection
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection to read with; on SQLite everything it sees is of one moment."""
+    async with engine.connect() as connection:
+        yield connection
+
+
+def insert_ignore(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that leaves rows alone whose keys are taken, whichever key it is; `dialect` as in `engine.dialect.name`."""
+    return upsert(dialect, table).on_conflict_do_nothing()
+
+
+def upsert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT of this dialect, for `on_conflict_do_update`."""
+    if dialect not in ("sqlite", "postgresql"):
+        raise ValueError(f"not a database of ours: {dialect!r} (expected sqlite or postgresql)")
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to the newest tables; creates it where it is a file that does not exist."""
+    url = make_url(settings.database)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    # SQLite rebuilds a table to change it; with foreign keys on, that would empty the tables that point to it.
+    engine = make_engine(settings.database, foreign_keys=False)
+    try:
+        async with transaction(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def migration_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, made here instead of an ini file."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    command.upgrade(migration_config(connection), "head")
