@@ -1,0 +1,107 @@
+"""The database: migrations end at the tables, transactions are whole, SQLite is durable and has one writer."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central.db import insert_ignore, make_engine, migrate, migration_config, reading, transaction
+from central.settings import Settings
+from central.tables import claims, images, metadata
+from tests.make import NOON
+
+pytestmark = pytest.mark.anyio
+
+IMAGE = {"sha256": "a" * 64, "bytes": 3, "media_type": "image/png", "stored_at": NOON, "device_id": "bench-1"}
+
+
+def differences(connection: Connection) -> list[object]:
+    """What Alembic would still change."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "target_metadata": metadata})
+    return list(compare_metadata(context, metadata))
+
+
+async def test_migrations_end_at_the_tables(engine: AsyncEngine) -> None:
+    async with reading(engine) as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_migrating_twice_changes_nothing(engine: AsyncEngine, settings: Settings) -> None:
+    async with transaction(engine) as connection:
+        await connection.execute(insert(images).values(IMAGE))
+    await migrate(settings)
+    async with reading(engine) as connection:
+        assert await connection.scalar(select(func.count()).select_from(images)) == 1
+
+
+async def test_two_centrals_may_migrate_together(settings: Settings, tmp_path: Path) -> None:
+    await asyncio.gather(migrate(settings), migrate(settings))
+
+
+async def test_migrations_go_back_to_an_empty_database(engine: AsyncEngine) -> None:
+    async with transaction(engine) as connection:
+        await connection.run_sync(lambda sync: command.downgrade(migration_config(sync), "base"))
+        tables = await connection.run_sync(lambda sync: sync.dialect.get_table_names(sync))
+    assert tables == ["alembic_version"]
+
+
+async def test_an_exception_undoes_the_transaction(engine: AsyncEngine) -> None:
+    with pytest.raises(RuntimeError, match="half way"):
+        async with transaction(engine) as connection:
+            await connection.execute(insert(images).values(IMAGE))
+            raise RuntimeError("half way")
+    async with reading(engine) as connection:
+        assert await connection.scalar(select(func.count()).select_from(images)) == 0
+
+
+async def test_an_ignored_insert_leaves_the_row_that_is_there(engine: AsyncEngine) -> None:
+    async with transaction(engine) as connection:
+        await connection.execute(insert(images).values(IMAGE))
+        await connection.execute(insert_ignore(engine.dialect.name, images).values(IMAGE | {"bytes": 4}))
+        assert await connection.scalar(select(images.c.bytes)) == 3
+
+
+async def test_an_unknown_database_is_refused() -> None:
+    with pytest.raises(ValueError, match="'mysql'"):
+        insert_ignore("mysql", images)
+
+
+async def test_times_come_back_in_utc(engine: AsyncEngine) -> None:
+    async with transaction(engine) as connection:
+        await connection.execute(insert(images).values(IMAGE))
+        stored_at = await connection.scalar(select(images.c.stored_at))
+    assert stored_at == NOON
+    assert stored_at.utcoffset() == timedelta(0)
+
+
+async def test_foreign_keys_hold(engine: AsyncEngine) -> None:
+    claim = {"code_sha256": "c" * 64, "name": "Bench", "created_at": NOON, "created_by": "anna", "expires_at": NOON}
+    with pytest.raises(IntegrityError):
+        async with transaction(engine) as connection:
+            await connection.execute(insert(claims).values(claim | {"device_id": "nobody"}))
+
+
+async def test_twenty_writers_take_turns(engine: AsyncEngine) -> None:
+    async def write(number: int) -> None:
+        async with transaction(engine) as connection:
+            await connection.scalar(select(func.count()).select_from(images))
+            await connection.execute(insert(images).values(IMAGE | {"sha256": f"{number:064x}"}))
+
+    await asyncio.gather(*(write(number) for number in range(20)))
+    async with reading(engine) as connection:
+        assert await connection.scalar(select(func.count()).select_from(images)) == 20
+
+
+async def test_sqlite_syncs_every_commit(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite+aiosqlite:///{tmp_path / 'central.db'}")
+    async with reading(engine) as connection:
+        found = [await connection.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous")]
+    await engine.dispose()
+    assert found == ["wal", 2]  # 2 is FULL
