@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PHOTOS ?=
 
-.PHONY: help demo test check format bench lock train-setup model evaluate clean
+.PHONY: help demo test check format bench docs lock train-setup model evaluate clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -29,6 +29,9 @@ format: $(VENV)/.dev ## Format the code and mend what lint can mend
 
 bench: $(VENV)/.dev ## Print the benchmarks: ratios beside a peer or a ceiling, in one run
 	@$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+docs: $(VENV)/.dev ## Make the generated pages and example files anew
+	@$(BIN)/python -m protocol.page > docs/protocol.md
 
 lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyproject.toml
 	@sh provisioning/lock.sh $(BIN)/uv
