@@ -38,15 +38,16 @@ def protocol_page() -> str:
 
 
 def _opening() -> str:
+    wire_kib, message_mib = codec.MAX_WIRE_BYTES // 1024, codec.MAX_MESSAGE_BYTES // 1024 // 1024
     return f"""# Protocol
 
-Made from `protocol/` by `make docs`; a test compares. MQTT 5 over Mosquitto; a message is JSON, zstd-compressed, at most
-{codec.MAX_WIRE_BYTES // 1024} KiB on the wire and {codec.MAX_MESSAGE_BYTES // 1024 // 1024} MiB unpacked. Every message says its version `v`
-(now {messages.VERSION}); unknown fields are ignored, unknown versions refused.
+Made from `protocol/` by `make docs`; a test compares. MQTT 5 over Mosquitto. A message is JSON, zstd-compressed, at
+most {wire_kib} KiB on the wire and {message_mib} MiB unpacked. Every message says its version `v` (now {messages.VERSION});
+unknown fields are ignored, unknown versions refused.
 
 The durable copy is the device's outbox. A broker's acknowledgement says that the broker's memory has a message; only
-central's `Ack`, sent after its commit, lets a device forget. Ingesting is idempotent for ever by reading id, so both sides
-may repeat anything."""
+central's `Ack`, sent after its commit, lets a device forget. Ingesting is idempotent for ever by reading id, so both
+sides may repeat anything."""
 
 
 def _topics() -> str:
@@ -63,8 +64,8 @@ def _delivery() -> str:
     ]
     return (
         "## The life of a reading\n\n"
-        f"At most {delivery.SEND_WINDOW} readings wait for an answer at one time. Without one a reading is sent again after "
-        f"{delivery.FIRST_RETRY_S:g} s, doubling up to {delivery.LONGEST_RETRY_S:g} s, ±20 %.\n\n"
+        f"At most {delivery.SEND_WINDOW} readings wait for an answer at one time. Without one a reading is sent again "
+        f"after {delivery.FIRST_RETRY_S:g} s, doubling up to {delivery.LONGEST_RETRY_S:g} s, ±20 %.\n\n"
         "| state | event | next state |\n|---|---|---|\n" + "\n".join(rows)
     )
 
