@@ -42,8 +42,8 @@ def _opening() -> str:
     return f"""# Protocol
 
 Made from `protocol/` by `make docs`; a test compares. MQTT 5 over Mosquitto. A message is JSON, zstd-compressed, at
-most {wire_kib} KiB on the wire and {message_mib} MiB unpacked. Every message says its version `v` (now {messages.VERSION});
-unknown fields are ignored, unknown versions refused.
+most {wire_kib} KiB on the wire and {message_mib} MiB unpacked. Every message says its version `v`
+(now {messages.VERSION}); unknown fields are ignored, unknown versions refused.
 
 The durable copy is the device's outbox. A broker's acknowledgement says that the broker's memory has a message; only
 central's `Ack`, sent after its commit, lets a device forget. Ingesting is idempotent for ever by reading id, so both
