@@ -21,8 +21,13 @@ def viewpoint(rng: np.random.Generator, spec: PlateSpec) -> Doubles:
     sideways = abs(np.sin(np.deg2rad(turn))) > 0.7
     long_px, short_px = (height, width) if sideways else (width, height)
     fit = min(long_px / FOOTPRINT_MM[0], short_px / FOOTPRINT_MM[1])
-    fill = float(rng.uniform(0.84, 0.88) if plain else rng.uniform(0.7, 1.0) if rng.random() < 0.6 else rng.uniform(0.4, 1.12))
-    centre = np.array([width, height]) / 2 + rng.normal(0, 0.005 if plain else 0.02 + max(0.0, 0.8 - fill) * 0.3, 2) * [width, height]
+    fill = float(
+        rng.uniform(0.84, 0.88) if plain else rng.uniform(0.7, 1.0) if rng.random() < 0.6 else rng.uniform(0.4, 1.12)
+    )
+    centre = np.array([width, height]) / 2 + rng.normal(0, 0.005 if plain else 0.02 + max(0.0, 0.8 - fill) * 0.3, 2) * [
+        width,
+        height,
+    ]
     if spec.code:  # leave room for the card on the side where the code lies
         fill = min(fill, 0.78)
         centre = np.array([width, height]) / 2
@@ -46,9 +51,11 @@ def expose(rng: np.random.Generator, picture: Floats, spec: PlateSpec) -> Image:
     picture = _light(rng, picture)
     if rng.random() < 0.7:
         pixels = float(rng.uniform(0.3, 1.1)) * max(0.6, spec.size_px[0] / 1000)
-        picture = cv2.GaussianBlur(picture, (0, 0), pixels)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), pixels), np.float32)
     white_balance = rng.uniform([0.8, 0.9, 0.8], [1.2, 1.1, 1.2]).astype(np.float32)
-    picture = np.clip(picture * (white_balance * float(rng.uniform(0.6, 1.3)) / 255) + float(rng.uniform(-0.04, 0.05)), 0, None)
+    picture = np.clip(
+        picture * (white_balance * float(rng.uniform(0.6, 1.3)) / 255) + float(rng.uniform(-0.04, 0.05)), 0, None
+    )
     picture = 255 * picture ** np.float32(rng.uniform(0.8, 1.25))
     _add_noise(rng, picture, float(rng.uniform(0, 5)), float(rng.uniform(0, 6)))
     if rng.random() < 0.04:
@@ -63,7 +70,7 @@ def _expose_plainly(rng: np.random.Generator, picture: Floats) -> Image:
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
     picture = picture * (1 + float(rng.normal(0, 0.02)) * across + float(rng.normal(0, 0.02)) * down)
     picture -= 10 * (across**2 + down**2)  # the lens darkens towards the corners
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.8 * max(0.5, width / 1600))
+    picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8 * max(0.5, width / 1600)), np.float32)
     _add_noise(rng, picture, 1.5, 2.5)
     return _through_jpeg(to_image(picture), 92)
 
@@ -85,7 +92,7 @@ def _light(rng: np.random.Generator, picture: Floats) -> Floats:
     if rng.random() < 0.15:
         corners = (rng.uniform(0, 1, (3, 2)) * [width, height]).astype(np.int32)
         shadow = np.ones((height, width), np.float32)
-        cv2.fillPoly(shadow, [corners], float(rng.uniform(0.5, 0.85)))
+        cv2.fillPoly(shadow, [corners], (float(rng.uniform(0.5, 0.85)),))
         light = light * cv2.GaussianBlur(shadow, (0, 0), float(rng.uniform(1, 10)))
     picture = picture * light[..., None].astype(np.float32)
     if rng.random() < 0.35:

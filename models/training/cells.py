@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.spec import BUTTON, DIFFUSE, EMPTY, FLOWING, PARTIAL, Floats
+from models.training.spec import BUTTON, DIFFUSE, EMPTY, FLOWING, PARTIAL, Doubles, Floats
 
 TEAR_BOUNDARY = 1.07  # height / width at which half of a panel would say "flowing"
 TEAR_BOUNDARY_WIDTH = 0.02
@@ -32,7 +32,9 @@ class CellHabit:
     def draw(cls, rng: np.random.Generator, *, plain: bool) -> CellHabit:
         """Plain plates hold nothing that a reader could argue about."""
         if plain:
-            return cls(lean_deg=float(rng.uniform(-3, 3)), area=float(rng.uniform(0.028, 0.036)), short_share=0.0, clear=True)
+            return cls(
+                lean_deg=float(rng.uniform(-3, 3)), area=float(rng.uniform(0.028, 0.036)), short_share=0.0, clear=True
+            )
         return cls(
             lean_deg=float(np.clip(rng.normal(0, 6), -13, 13)),
             area=float(rng.uniform(0.02, 0.046)),
@@ -48,25 +50,32 @@ class Cells:
     opacity: Floats
     soft_calls: Floats
     veil: Floats
+    diffuse: NDArray[np.bool_]
+
+
+# How much veil lies around the cells of each class: in any plate, and in a plain one.
+_VEIL = {FLOWING: (0.0, 0.25), BUTTON: (0.0, 0.6), PARTIAL: (0.0, 0.5), DIFFUSE: (0.45, 1.15), EMPTY: (0.0, 0.07)}
+_PLAIN_VEIL = {
+    FLOWING: (0.0, 0.08),
+    BUTTON: (0.0, 0.18),
+    PARTIAL: (0.0, 0.15),
+    DIFFUSE: (0.75, 1.15),
+    EMPTY: (0.0, 0.02),
+}
 
 
 def draw_cells(
-    rng: np.random.Generator, habit: CellHabit, calls: NDArray[np.int64], x: Floats, y: Floats, disc_radius: float
+    rng: np.random.Generator, habit: CellHabit, calls: NDArray[np.int64], *, x: Floats, y: Floats, disc_radius: float
 ) -> Cells:
     """Cells for wells of mixed classes; x, y are (n, size, size) about each well's own cell centre."""
     opacity = np.zeros(x.shape, np.float32)
     soft = np.zeros((len(calls), 5), np.float32)
     veil = np.zeros(len(calls), np.float32)
     soft[np.arange(len(calls)), calls] = 1.0
-    veil_range = {FLOWING: (0.0, 0.25), BUTTON: (0.0, 0.6), PARTIAL: (0.0, 0.5), DIFFUSE: (0.45, 1.15), EMPTY: (0.0, 0.07)}
-    for call, (least, most) in veil_range.items():
+    for call, (least, most) in (_PLAIN_VEIL if habit.clear else _VEIL).items():
         here = np.flatnonzero(calls == call)
         if not here.size:
             continue
-        if habit.clear and call != DIFFUSE:
-            most = 0.3 * most
-        elif habit.clear:
-            least = 0.75
         veil[here] = rng.uniform(least, most, here.size)
         if call == FLOWING:
             opacity[here], soft[here] = _tears(rng, habit, x[here], y[here], disc_radius)
@@ -74,7 +83,31 @@ def draw_cells(
             opacity[here] = _buttons(rng, habit, x[here], y[here])
         elif call == PARTIAL:
             opacity[here] = _partials(rng, habit, x[here], y[here])
-    return Cells(np.clip(opacity, 0, 1), soft, veil)
+    return Cells(np.clip(opacity, 0, 1), soft, veil, calls == DIFFUSE)
+
+
+def draw_veil(rng: np.random.Generator, cells: Cells, x: Floats, y: Floats, disc_radius: float) -> Floats:
+    """Opacity of cells that stayed spread over the floor, unevenly: all of a diffuse well, a residue elsewhere.
+
+    Without uneven residues under buttons and tears, a network takes every veil for a partial (measured on the probe).
+    """
+    count, size = x.shape[0], x.shape[1]
+    distance = np.sqrt(x * x + y * y)
+    angle, kind = column(rng, 0, 6.28, count), rng.random((count, 1, 1))
+    along = x * np.cos(angle) + y * np.sin(angle)
+    one_sided = ramp((disc_radius * column(rng, -0.1, 1.2, count) - along) / column(rng, 0.04, 0.2, count))
+    outer = ramp((distance - disc_radius * column(rng, 0.4, 1, count)) / column(rng, 0.03, 0.12, count))
+    central = 1 - column(rng, 0, 0.7, count) * outer
+    hollow = 1 - column(rng, 0, 0.6, count) * np.exp(-0.5 * np.square(distance / column(rng, 0.05, 0.15, count)))
+    cover = np.where(kind < 0.35, one_sided, np.where(kind < 0.65, central, np.where(kind < 0.8, hollow, 1.0)))
+    diffuse = cells.diffuse[:, None, None]
+    bump = np.exp(-0.5 * np.square(distance / column(rng, 0.09, 0.22, count)))
+    heap = column(rng, 0.35, 0.75, count) + column(rng, 0.2, 0.7, count) * bump
+    cover = np.where(diffuse & (rng.random((count, 1, 1)) < 0.35), heap, cover)
+    cover = np.where(diffuse, np.maximum(cover, 0.4), cover)
+    if size >= 20:
+        cover = cover * (1 + column(rng, 0, 0.12, count) * speckle(rng, count, size, int(rng.integers(5, 24))))
+    return np.asarray(np.clip(0.8 * cells.veil[:, None, None] * cover, 0, 0.92), dtype=np.float32)
 
 
 def ramp(value: Floats) -> Floats:
@@ -94,7 +127,9 @@ def speckle(rng: np.random.Generator, count: int, size: int, grains: int) -> Flo
     return np.stack([cv2.resize(tile, (size, size), interpolation=cv2.INTER_CUBIC) for tile in coarse])
 
 
-def _tears(rng: np.random.Generator, habit: CellHabit, x: Floats, y: Floats, disc_radius: float) -> tuple[Floats, Floats]:
+def _tears(
+    rng: np.random.Generator, habit: CellHabit, x: Floats, y: Floats, disc_radius: float
+) -> tuple[Floats, Floats]:
     count, size = x.shape[0], x.shape[1]
     ratio = rng.uniform(1.3 if habit.clear else 1.08, 1.7 if habit.clear else 2.0, count)
     short = rng.random(count) < habit.short_share
@@ -119,10 +154,15 @@ def _tears(rng: np.random.Generator, habit: CellHabit, x: Floats, y: Floats, dis
     body = ramp((half - np.abs(across)) / edge) * column(rng, 0.75, 1.0, count)
     if size >= 20:
         body = body * np.clip(1 + 0.08 * speckle(rng, count, size, 8), 0.5, 1.1)
+    return np.asarray(body, dtype=np.float32), _panel(ratio)
+
+
+def _panel(ratio: Doubles) -> Floats:
+    """How a panel of readers would vote on tears of this height over width."""
     flowing = 1 / (1 + np.exp(-(ratio - TEAR_BOUNDARY) / TEAR_BOUNDARY_WIDTH))
-    soft = np.zeros((count, 5), np.float32)
-    soft[:, FLOWING], soft[:, BUTTON] = flowing, 1 - flowing
-    return np.asarray(body, dtype=np.float32), soft
+    votes = np.zeros((len(ratio), 5), np.float32)
+    votes[:, FLOWING], votes[:, BUTTON] = flowing, 1 - flowing
+    return votes
 
 
 def _buttons(rng: np.random.Generator, habit: CellHabit, x: Floats, y: Floats) -> Floats:

@@ -63,20 +63,24 @@ def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floa
     clipped = np.clip(boxes, 0, limits)
     visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     keep = visible > 0.6
-    return np.column_stack([clipped, classes])[keep].astype(np.float32)
+    return np.asarray(np.column_stack([clipped, classes])[keep], np.float32)
 
 
 def draw_detector_picture(seed: int) -> tuple[Image, Floats]:
     """One training picture of the detector: any plate in any position, or a bench without one."""
     rng = np.random.default_rng([seed, 1])
-    width, height = [(640, 480), (640, int(rng.integers(360, 481))), (int(rng.integers(270, 480)), 480)][rng.choice(3, p=[0.5, 0.25, 0.25])]
+    width, height = [(640, 480), (640, int(rng.integers(360, 481))), (int(rng.integers(270, 480)), 480)][
+        rng.choice(3, p=[0.5, 0.25, 0.25])
+    ]
     zoom = int(rng.choice([1, 2], p=[0.75, 0.25]))
     size_px = (width * zoom, height * zoom)
     if rng.random() < 0.04:
         return letterbox(render_stage(seed, size_px, "varied"))[0], np.zeros((0, 5), np.float32)
     hi = rng.random() < 0.5
     plate_format = 96 if hi else int(rng.choice([96, 384, 24, 48, 12, 6], p=[0.5, 0.2, 0.12, 0.1, 0.04, 0.04]))
-    spec = PlateSpec(difficulty="varied", size_px=size_px, plate_format=plate_format, contents="hi" if hi else "generic")
+    spec = PlateSpec(
+        difficulty="varied", size_px=size_px, plate_format=plate_format, contents="hi" if hi else "generic"
+    )
     image, truth = render_plate(seed, spec)
     boxed, scale = letterbox(image)
     return boxed, detector_boxes(truth, scale, size_px)
@@ -102,7 +106,9 @@ def jitter(rng: np.random.Generator) -> Doubles:
     scale = 1 + rng.normal(0, JITTER["scale"] / 6, 2)
     shift = rng.normal(0, JITTER["shift"], 2)
     cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[scale[0] * cos, -sin, shift[0]], [sin, scale[1] * cos, shift[1]], [*rng.normal(0, JITTER["tilt"] / 12, 2), 1]])
+    return np.array(
+        [[scale[0] * cos, -sin, shift[0]], [sin, scale[1] * cos, shift[1]], [*rng.normal(0, JITTER["tilt"] / 12, 2), 1]]
+    )
 
 
 def load_calls(folder: Path) -> tuple[Image, Floats]:

@@ -55,20 +55,29 @@ def new_canvas(geometry: PlateGeometry, pitch_px: int) -> Canvas:
     width = int(np.ceil(FOOTPRINT_MM[0] * px_per_mm + offset[0])) + 3
     height = int(np.ceil(FOOTPRINT_MM[1] * px_per_mm + offset[1])) + 3
     # A field may overhang the footprint of small formats by a fraction of a pixel; three spare pixels hold it.
-    return Canvas(np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8), pitch_px, px_per_mm, offset)
+    return Canvas(
+        np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8), pitch_px, px_per_mm, offset
+    )
 
 
-def draw_clear_body(rng: np.random.Generator, canvas: Canvas, card_bgr: Floats, stage_bgr: Floats, *, plain: bool) -> None:
+def draw_clear_body(
+    rng: np.random.Generator, canvas: Canvas, card_bgr: Floats, stage_bgr: Floats, *, plain: bool
+) -> None:
     """A clear HI plate: the card's colour shines through the middle, the skirt looks like frosted plastic."""
     white = float(rng.uniform(190, 235))
-    skirt = 0.55 * stage_bgr + 0.45 * white if plain else stage_bgr + (white - stage_bgr) * float(rng.uniform(0.15, 0.7))
+    skirt = (
+        0.55 * stage_bgr + 0.45 * white if plain else stage_bgr + (white - stage_bgr) * float(rng.uniform(0.15, 0.7))
+    )
     card = np.asarray(card_bgr + (white - card_bgr) * float(rng.uniform(0.08, 0.3)), np.float32)
     outline = _outline(rng, plain=plain)
     _fill(canvas, canvas.picture, outline, skirt)
     _fill(canvas, canvas.cover, outline, 255 if plain else float(rng.uniform(170, 255)))
     _lay_card(rng, canvas, card, skirt, plain=plain)
     for inset, tone in ((0.3, rng.uniform(0.7, 1.2)), (1.2, rng.uniform(0.85, 1.25)), (2.6, rng.uniform(0.9, 1.3))):
-        ring = [(min(max(x, inset), FOOTPRINT_MM[0] - inset), min(max(y, inset), FOOTPRINT_MM[1] - inset)) for x, y in outline]
+        ring = [
+            (min(max(x, inset), FOOTPRINT_MM[0] - inset), min(max(y, inset), FOOTPRINT_MM[1] - inset))
+            for x, y in outline
+        ]
         _line(canvas, ring, skirt * tone, 0.35)
     if rng.random() < 0.8:
         _draw_seams(rng, canvas, card, white)
@@ -80,7 +89,12 @@ def draw_opaque_body(rng: np.random.Generator, canvas: Canvas, body_bgr: Floats)
     _fill(canvas, canvas.picture, outline, body_bgr)
     _fill(canvas, canvas.cover, outline, 255 if rng.random() < 0.7 else float(rng.uniform(90, 230)))
     inset = float(rng.uniform(1, 4))
-    deck = [(inset, inset), (FOOTPRINT_MM[0] - inset, inset), (FOOTPRINT_MM[0] - inset, FOOTPRINT_MM[1] - inset), (inset, FOOTPRINT_MM[1] - inset)]
+    deck = [
+        (inset, inset),
+        (FOOTPRINT_MM[0] - inset, inset),
+        (FOOTPRINT_MM[0] - inset, FOOTPRINT_MM[1] - inset),
+        (inset, FOOTPRINT_MM[1] - inset),
+    ]
     _fill(canvas, canvas.picture, deck, body_bgr * rng.uniform(0.85, 1.12))
     if rng.random() < 0.7:
         _line(canvas, deck, body_bgr * rng.uniform(0.5, 1.3), float(rng.uniform(0.2, 0.8)))
@@ -94,31 +108,49 @@ def draw_legends(rng: np.random.Generator, canvas: Canvas, geometry: PlateGeomet
         return
     mask = np.zeros(canvas.cover.shape, np.uint8)
     size = min(geometry.pitch_mm, 9) * canvas.px_per_mm
-    scale, thickness = size / 22 * float(rng.uniform(0.45, 0.75)), max(1, round(size / 22 * rng.uniform(0.5, 1.4)))
-    gap = geometry.pitch_mm * 0.5
+    scale = size / 22 * float(rng.uniform(0.3, 0.38) if plain else rng.uniform(0.3, 0.75))
+    thickness = max(1, round(size / 22 * (0.75 if plain else rng.uniform(0.5, 1.4))))
+    x0, y0, pitch = geometry.a1_x_mm, geometry.a1_y_mm, geometry.pitch_mm
     for row in range(geometry.rows):
-        _text(canvas, mask, chr(65 + row), (geometry.a1_x_mm - gap - 3.6, geometry.a1_y_mm + row * geometry.pitch_mm), scale, thickness)
+        spot = (x0 - pitch / 2 - 3.6, y0 + row * pitch)
+        _text(canvas, mask, chr(65 + row), spot, scale=scale, thickness=thickness)
     for col in range(geometry.columns):
-        _text(canvas, mask, str(col + 1), (geometry.a1_x_mm + col * geometry.pitch_mm, geometry.a1_y_mm - gap - 2.6), scale, thickness)
-    if geometry.pitch_mm == 9.0 and canvas.pitch_px >= 40 and rng.random() < 0.7:
-        for row in range(1, geometry.rows):
-            for col in range(1, geometry.columns):
-                spot = (geometry.a1_x_mm + (col - 0.5) * geometry.pitch_mm, geometry.a1_y_mm + (row - 0.5) * geometry.pitch_mm)
-                cv2.circle(mask, canvas.at(*spot), round(1.15 * canvas.px_per_mm * 16), 46, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
-                _text(canvas, mask, f"{chr(65 + row)}{col + 1}", spot, scale * 0.38, 1, strength=70)
+        spot = (x0 + col * pitch, y0 - pitch / 2 - 2.6)
+        _text(canvas, mask, str(col + 1), spot, scale=scale, thickness=thickness)
+    if pitch == 9.0 and canvas.pitch_px >= 40 and rng.random() < 0.7:
+        _draw_well_names(canvas, mask, geometry, scale * 0.38)
     tone = float(rng.uniform(0.45, 0.75)) if rng.random() < 0.8 else float(rng.uniform(1.25, 1.6))
     strength = float(rng.uniform(0.5, 0.8)) if plain else float(rng.uniform(0.15, 1.0))
     _blend(canvas, mask, np.clip(canvas.picture.astype(np.float32) * tone, 0, 255), strength)
+
+
+def _draw_well_names(canvas: Canvas, mask: Image, geometry: PlateGeometry, scale: float) -> None:
+    """The faint rings with names that some makers mould between the wells: small round things that are no wells."""
+    radius = round(1.15 * canvas.px_per_mm * (1 << _SUBPIXEL_BITS))
+    for row in range(1, geometry.rows):
+        for col in range(1, geometry.columns):
+            x_mm = geometry.a1_x_mm + (col - 0.5) * geometry.pitch_mm
+            y_mm = geometry.a1_y_mm + (row - 0.5) * geometry.pitch_mm
+            cv2.circle(mask, canvas.at(x_mm, y_mm), radius, (46,), 1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            _text(canvas, mask, f"{chr(65 + row)}{col + 1}", (x_mm, y_mm), scale=scale, thickness=1, strength=70)
 
 
 def draw_handwriting(rng: np.random.Generator, canvas: Canvas) -> None:
     """A number that somebody wrote on the frame with a marker."""
     ink = hsv(rng.choice([355, 225, 0, 280]), rng.uniform(0.5, 0.9), rng.uniform(0.15, 0.7))
     mask = np.zeros(canvas.cover.shape, np.uint8)
-    size = canvas.px_per_mm * float(rng.uniform(0.16, 0.28))
-    spot = (float(rng.choice([5.5, rng.uniform(8, 118), 122])), float(rng.choice([4.5, 81.5])))
+    size = canvas.px_per_mm * float(rng.uniform(0.12, 0.2))
+    spot = (float(rng.choice([7.5, rng.uniform(10, 116), 119])), float(rng.choice([3.8, 81.5])))
     text = str(int(rng.integers(1, 400)))
-    _text(canvas, mask, text, spot, size, max(1, round(canvas.px_per_mm * rng.uniform(0.4, 0.8))), face=cv2.FONT_HERSHEY_SCRIPT_SIMPLEX)
+    _text(
+        canvas,
+        mask,
+        text,
+        spot,
+        scale=size,
+        thickness=max(1, round(canvas.px_per_mm * rng.uniform(0.4, 0.8))),
+        face=cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
+    )
     _blend(canvas, mask, np.broadcast_to(ink, canvas.picture.shape), float(rng.uniform(0.5, 0.95)))
 
 
@@ -129,7 +161,8 @@ def draw_sticker(rng: np.random.Generator, canvas: Canvas) -> None:
     corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
     _fill(canvas, canvas.picture, corners, any_colour(rng) if rng.random() < 0.3 else np.full(3, rng.uniform(200, 250)))
     mask = np.zeros(canvas.cover.shape, np.uint8)
-    _text(canvas, mask, f"LOT {int(rng.integers(0, 9999))}", (x + width / 2, y + height / 2), canvas.px_per_mm / 9, 1)
+    middle = (x + width / 2, y + height / 2)
+    _text(canvas, mask, f"LOT {int(rng.integers(0, 9999))}", middle, scale=canvas.px_per_mm / 9, thickness=1)
     _blend(canvas, mask, np.full(canvas.picture.shape, 30, np.float32), 0.9)
 
 
@@ -139,7 +172,9 @@ def _outline(rng: np.random.Generator, *, plain: bool) -> list[tuple[float, floa
     cut = np.array(cuts[int(rng.integers(len(cuts)))]) * float(rng.uniform(3, 8))
     width, height = FOOTPRINT_MM
     points: list[tuple[float, float]] = []
-    for (x, y, sx, sy), c in zip([(0, 0, 0, 1), (width, 0, -1, 0), (width, height, 0, -1), (0, height, 1, 0)], cut, strict=True):
+    for (x, y, sx, sy), c in zip(
+        [(0, 0, 0, 1), (width, 0, -1, 0), (width, height, 0, -1), (0, height, 1, 0)], cut, strict=True
+    ):
         before = (x + sx * c, y + sy * c)
         after = (x + (c if x == 0 else -c) * (sx == 0), y + (c if y == 0 else -c) * (sy == 0))
         points += [before, after] if c else [(x, y)]
@@ -150,10 +185,15 @@ def _lay_card(rng: np.random.Generator, canvas: Canvas, card: Floats, skirt: Flo
     """The card under the well block, with the soft edge that frosted plastic gives it."""
     mask = np.zeros(canvas.cover.shape, np.uint8)
     left, right, top, bottom = rng.uniform([3, 3, 2, 3], [8, 8, 5, 6]) if plain else rng.uniform(-2, 9, 4)
-    corners = [(left, top), (FOOTPRINT_MM[0] - right, top), (FOOTPRINT_MM[0] - right, FOOTPRINT_MM[1] - bottom), (left, FOOTPRINT_MM[1] - bottom)]
+    corners = [
+        (left, top),
+        (FOOTPRINT_MM[0] - right, top),
+        (FOOTPRINT_MM[0] - right, FOOTPRINT_MM[1] - bottom),
+        (left, FOOTPRINT_MM[1] - bottom),
+    ]
     _fill(canvas, mask, corners, 255)
-    mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, canvas.px_per_mm * float(rng.uniform(0.2, 1.5))))
-    mask = np.where(canvas.cover > 0, mask, 0).astype(np.uint8)
+    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, canvas.px_per_mm * float(rng.uniform(0.2, 1.5))))
+    mask = np.where(canvas.cover > 0, soft, 0).astype(np.uint8)
     height, width = mask.shape
     drift = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None] * float(rng.normal(0, 0.04))
     drift = drift + np.linspace(-1, 1, height, dtype=np.float32)[:, None, None] * float(rng.normal(0, 0.04))
@@ -195,7 +235,9 @@ def _line(canvas: Canvas, corners: list[tuple[float, float]], colour: Floats, wi
 
 def _ring(canvas: Canvas, centre: tuple[float, float], radius_mm: float, colour: Floats) -> None:
     radius, thickness = round(radius_mm * canvas.px_per_mm * 16), max(1, round(0.8 * canvas.px_per_mm))
-    cv2.circle(canvas.picture, canvas.at(*centre), radius, to_image(colour).tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.circle(
+        canvas.picture, canvas.at(*centre), radius, to_image(colour).tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS
+    )
 
 
 def _text(
@@ -203,15 +245,17 @@ def _text(
     mask: Image,
     text: str,
     centre: tuple[float, float],
+    *,
     scale: float,
     thickness: int,
-    *,
     strength: int = 255,
     face: int = cv2.FONT_HERSHEY_SIMPLEX,
 ) -> None:
     (width, height), _ = cv2.getTextSize(text, face, scale, thickness)
     x, y = canvas.at(*centre)
-    cv2.putText(mask, text, (x // 16 - width // 2, y // 16 + height // 2), face, scale, strength, thickness, cv2.LINE_AA)
+    cv2.putText(
+        mask, text, (x // 16 - width // 2, y // 16 + height // 2), face, scale, (strength,), thickness, cv2.LINE_AA
+    )
 
 
 def _blend(canvas: Canvas, mask: Image, colour: Floats, strength: float) -> None:

@@ -25,7 +25,7 @@ def cell_centres() -> Floats:
     for stride in STRIDES:
         y, x = np.mgrid[0 : INPUT_HEIGHT // stride, 0 : INPUT_WIDTH // stride]
         parts.append((np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * stride)
-    return np.concatenate(parts).astype(np.float32)
+    return np.asarray(np.concatenate(parts), np.float32)
 
 
 def assign(boxes: Floats) -> tuple[Floats, Floats]:
@@ -78,9 +78,13 @@ class DetectorLoss:
         off_sides = ((boxes - truth).abs() / size).mean(1)
         off_centre = ((boxes[:, :2] + boxes[:, 2:] - truth[:, :2] - truth[:, 2:]).abs() / size).mean(1)
         weight = torch.where(kind == 0, PLATE_WEIGHT, 1.0)
-        box_loss = ((1.5 * (1 - generalised) + 4 * off_sides + 2 * off_centre) * weight).sum() / weight.sum().clamp(min=1)
+        box_loss = ((1.5 * (1 - generalised) + 4 * off_sides + 2 * off_centre) * weight).sum() / weight.sum().clamp(
+            min=1
+        )
         wanted = torch.zeros_like(logits)
-        wanted[taken] = functional.one_hot(kind, len(DETECTOR_CLASSES)).float() * overlap.detach().clamp(0.05, 1)[:, None]
+        wanted[taken] = (
+            functional.one_hot(kind, len(DETECTOR_CLASSES)).float() * overlap.detach().clamp(0.05, 1)[:, None]
+        )
         surprise = (logits.sigmoid() - wanted).square()
         score_loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * surprise
         score_weight = torch.tensor([4.0, 1.0])

@@ -5,6 +5,9 @@ well (SiLU and depthwise layers cost tflite-runtime dearly on x86, measured). We
 class per stride, because one concatenated tensor would share one int8 scale and lose the scores.
 """
 
+# torch is not imported by the type checker, so its Module is Any there.
+# mypy: disable-error-code="misc"
+
 from __future__ import annotations
 
 import torch

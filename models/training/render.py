@@ -25,6 +25,7 @@ from models.training.frame import (
     draw_sticker,
     new_canvas,
 )
+from models.training.looks import WellLook, draw_generic_look, draw_look, parallax_shifts
 from models.training.scene import CODE_CARD_MM, code_card, draw_stage, paste
 from models.training.spec import (
     CLASSES,
@@ -41,7 +42,7 @@ from models.training.spec import (
     draw_calls,
     project,
 )
-from models.training.wells import Liquids, WellLook, WellPainter, draw_generic_look, draw_look, parallax_shifts
+from models.training.wells import Liquids, WellPainter
 
 __all__ = ["CLASSES", "PlateSpec", "Truth", "render_plate", "render_stage"]
 
@@ -57,14 +58,16 @@ def render_plate(seed: int, spec: PlateSpec) -> tuple[Image, Truth]:
     pitch_px = _pitch_px(geometry, plate_to_px)
     canvas = new_canvas(geometry, int(np.clip(round(pitch_px * 1.05), 9, 260)))
     stage_bgr = stage.mean(axis=(0, 1))
-    look = (_draw_hi_plate if spec.contents == "hi" else _draw_other_plate)(rng, canvas, geometry, stage_bgr, plain=plain)
+    look = (_draw_hi_plate if spec.contents == "hi" else _draw_other_plate)(
+        rng, canvas, geometry, stage_bgr, plain=plain
+    )
     soft = _fill_wells(rng, canvas, geometry, look, calls, generic=spec.contents == "generic", plain=plain)
     shadow = 0.12 if plain else float(rng.uniform(0, 0.5))
     paste(stage, canvas.picture, canvas.cover, plate_to_px @ canvas.to_mm(), shadow)
     if spec.code:
         _lay_code(rng, stage, spec.code, plate_to_px)
     image = expose(rng, stage, spec)
-    return image, _truth(spec, geometry, plate_to_px, look.rim_radius, calls, soft)
+    return image, _truth(spec, plate_to_px, look.rim_radius, calls, soft)
 
 
 def render_stage(seed: int, size_px: tuple[int, int] = (1600, 1150), difficulty: Difficulty = "plain") -> Image:
@@ -74,9 +77,15 @@ def render_stage(seed: int, size_px: tuple[int, int] = (1600, 1150), difficulty:
     return expose(rng, draw_stage(rng, size_px, plain=difficulty == "plain"), spec)
 
 
-def _draw_hi_plate(rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool) -> WellLook:
+def _draw_hi_plate(
+    rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool
+) -> WellLook:
     green = plain or rng.random() < 0.75
-    card = stage_green(rng, plain=plain) if green else hsv(rng.uniform(25, 335), rng.uniform(0, 0.8), rng.uniform(0.3, 0.98))
+    card = (
+        stage_green(rng, plain=plain)
+        if green
+        else hsv(rng.uniform(25, 335), rng.uniform(0, 0.8), rng.uniform(0.3, 0.98))
+    )
     draw_clear_body(rng, canvas, card, stage_bgr, plain=plain)
     draw_legends(rng, canvas, geometry, plain=plain)
     if rng.random() < 0.6:
@@ -84,7 +93,9 @@ def _draw_hi_plate(rng: np.random.Generator, canvas: Canvas, geometry: PlateGeom
     return draw_look(rng, geometry.rim_radius_pitches, plain=plain)
 
 
-def _draw_other_plate(rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool) -> WellLook:
+def _draw_other_plate(
+    rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool
+) -> WellLook:
     del plain  # other plates exist for training only and are always varied
     tones = {"white": (190, 250), "black": (8, 55), "natural": (130, 220)}
     material = str(rng.choice(["clear", "white", "black", "natural"], p=[0.45, 0.25, 0.14, 0.16]))
@@ -163,13 +174,18 @@ def _lay_code(rng: np.random.Generator, stage: Floats, code: str, plate_to_px: D
 
 def _pitch_px(geometry: PlateGeometry, plate_to_px: Doubles) -> float:
     middle = np.array(FOOTPRINT_MM) / 2
-    ends = project(plate_to_px, np.stack([middle, middle + [geometry.pitch_mm, 0]]))
+    ends = project(plate_to_px, np.stack([middle, middle + np.array([geometry.pitch_mm, 0.0])]))
     return float(np.hypot(*(ends[1] - ends[0])))
 
 
 def _truth(
-    spec: PlateSpec, geometry: PlateGeometry, plate_to_px: Doubles, rim_radius: float, calls: NDArray[np.int64], soft: Floats
+    spec: PlateSpec,
+    plate_to_px: Doubles,
+    rim_radius: float,
+    calls: NDArray[np.int64],
+    soft: Floats,
 ) -> Truth:
+    geometry = FORMATS[spec.plate_format]
     centres_mm = geometry.centres_mm()
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     ring_mm = np.stack([np.cos(turn), np.sin(turn)], axis=1) * rim_radius * geometry.pitch_mm

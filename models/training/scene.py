@@ -29,7 +29,7 @@ def draw_stage(rng: np.random.Generator, size_px: tuple[int, int], *, plain: boo
         _draw_lattice(rng, stage)
     for _ in range(int(rng.integers(0, 9))):
         _draw_clutter(rng, stage)
-    return np.clip(stage, 0, 255)
+    return np.asarray(np.clip(stage, 0, 255), np.float32)
 
 
 def code_card(text: str, module_px: int) -> Image:
@@ -39,12 +39,14 @@ def code_card(text: str, module_px: int) -> Image:
     code = cv2.resize(modules, None, fx=module_px, fy=module_px, interpolation=cv2.INTER_NEAREST)
     quiet = 4 * module_px
     side = code.shape[0] + 2 * quiet
-    card = np.full((side + 3 * module_px, side), 250, np.uint8)
+    card: Image = np.full((side + 3 * module_px, side), 250, np.uint8)
     card[quiet : quiet + code.shape[0], quiet : quiet + code.shape[1]] = np.where(code > 127, 250, 18)
     scale = min(side * 0.9 / max(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0], 1), module_px * 0.12)
     width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
-    cv2.putText(card, text, ((side - width) // 2, side + module_px), cv2.FONT_HERSHEY_SIMPLEX, scale, 40, 1, cv2.LINE_AA)
-    return cv2.cvtColor(card, cv2.COLOR_GRAY2BGR)
+    cv2.putText(
+        card, text, ((side - width) // 2, side + module_px), cv2.FONT_HERSHEY_SIMPLEX, scale, (40,), 1, cv2.LINE_AA
+    )
+    return np.repeat(card[..., None], 3, axis=2)
 
 
 def paste(stage: Floats, patch: Image, cover: Image | None, patch_to_px: Doubles, shadow: float = 0.0) -> None:
@@ -72,7 +74,7 @@ def paste(stage: Floats, patch: Image, cover: Image | None, patch_to_px: Doubles
 
 def _clouds(rng: np.random.Generator, width: int, height: int, grains: int) -> Floats:
     coarse = rng.standard_normal((grains, grains)).astype(np.float32)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _draw_grain(rng: np.random.Generator, stage: Floats) -> None:
@@ -114,7 +116,7 @@ def _draw_clutter(rng: np.random.Generator, stage: Floats) -> None:
     elif kind == 3:
         text = "".join(chr(int(letter)) for letter in rng.integers(65, 91, 5))
         ink = np.zeros((height, width), np.uint8)
-        cv2.putText(ink, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size / 60 + 0.2, 255, 1 + size // 40, cv2.LINE_AA)
+        cv2.putText(ink, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size / 60 + 0.2, (255,), 1 + size // 40, cv2.LINE_AA)
         stage[ink > 127] = colour
     elif kind == 4:  # a colour chart
         step = int(rng.integers(8, 36))

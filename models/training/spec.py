@@ -148,7 +148,9 @@ def _titration(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.
     for row in range(rows):
         endpoint = int(np.clip(round(rng.normal(typical, 0.12 * columns)), 0, columns))
         calls[row, :endpoint] = FLOWING
-        passing = [[BUTTON], [PARTIAL], [BUTTON, PARTIAL], [BUTTON, BUTTON], []][rng.choice(5, p=[0.4, 0.2, 0.2, 0.1, 0.1])]
+        passing = [[BUTTON], [PARTIAL], [BUTTON, PARTIAL], [BUTTON, BUTTON], []][
+            rng.choice(5, p=[0.4, 0.2, 0.2, 0.1, 0.1])
+        ]
         for column, call in zip(range(endpoint, columns), passing, strict=False):
             calls[row, column] = call
     return calls.ravel()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.training.augment import recolour_patches
-from models.training.dataset import load_calls, write_calls, write_wells
+from models.training.dataset import PLATES_PER_SHARD, load_calls, write_calls, write_wells
 from models.training.losses import DetectorLoss, assign
 from models.training.nets import INPUT_HEIGHT, INPUT_WIDTH, CallsNet, WellsNet
 from models.training.spec import Floats, Image
@@ -40,13 +40,12 @@ class Average:
         self._net, self._most, self._steps = net, most, 0
         self._state: dict[str, Tensor] = {k: v.clone().float() for k, v in net.state_dict().items()}
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take the network's present weights in."""
         self._steps += 1
         keep = min(self._most, (1 + self._steps) / (10 + self._steps))
         for name, value in self._net.state_dict().items():
-            self._state[name].mul_(keep).add_(value.float(), alpha=1 - keep)
+            self._state[name].mul_(keep).add_(value.detach().float(), alpha=1 - keep)
 
     def save(self, path: Path) -> None:
         """Write the average, in the network's own types."""
@@ -80,10 +79,11 @@ def train_wells(folder: Path, out: Path, steps: int, batch: int = 8) -> None:
             seen.append((float(loss.detach()), overlap))
             if step % 50 == 49:
                 mean_loss, mean_overlap = np.mean(seen[-50:], axis=0)
-                print(f"{time.monotonic() - started:6.0f} s  step {step + 1}  loss {mean_loss:.3f}  overlap {mean_overlap:.3f}", flush=True)
+                took = time.monotonic() - started
+                print(f"{took:6.0f} s  step {step + 1}  loss {mean_loss:.3f}  overlap {mean_overlap:.3f}", flush=True)
             if step % 100 == 99:
                 average.save(out)
-    average.save(out)
+                _note(out, folder, started, step + 1)
 
 
 def train_calls(folder: Path, out: Path, epochs: int, batch: int = 128) -> None:
@@ -110,7 +110,15 @@ def train_calls(folder: Path, out: Path, epochs: int, batch: int = 128) -> None:
             average.update()
             losses.append(float(loss.detach()))
         average.save(out)
+        _note(out, folder, started, (epoch + 1) * per_epoch)
         print(f"{time.monotonic() - started:6.0f} s  epoch {epoch + 1}  loss {np.mean(losses):.4f}", flush=True)
+
+
+def _note(weights: Path, folder: Path, started: float, steps: int) -> None:
+    """What the manifest will say about this training."""
+    renders = len(list(folder.glob("*.json"))) or PLATES_PER_SHARD * len(list(folder.glob("*.npz")))
+    minutes = round((time.monotonic() - started) / 60, 1)
+    weights.with_suffix(".json").write_text(json.dumps({"renders": renders, "steps": steps, "minutes": minutes}))
 
 
 def _wells_batches(folder: Path, rng: np.random.Generator, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -156,7 +164,9 @@ def _lit(pictures: Tensor) -> Tensor:
 def _optimiser(net: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
     matrices = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}], lr=rate)
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}], lr=rate
+    )
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, peak: float, step: int, steps: int, warm: int) -> None:
