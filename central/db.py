@@ -81,7 +81,7 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 def insert_ignore(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that leaves rows alone whose keys are taken, whichever key it is; `dialect` as in `engine.dialect.name`."""
+    """An INSERT that leaves rows alone whose keys are taken, whichever it is; `dialect` is `engine.dialect.name`."""
     return upsert(dialect, table).on_conflict_do_nothing()
 
 

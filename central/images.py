@@ -4,16 +4,29 @@ Uploads resume: bytes are appended to a `.part` file at the offset that it has, 
 digest is renamed into place, synced, before its row is written. A path is made from a checked digest only.
 """
 
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from io import BufferedRandom
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central.db import insert_ignore
+from central.tables import images
+
 MAX_IMAGE_BYTES: Final = 25 * 1024 * 1024
 
 MediaType = Literal["image/jpeg", "image/png"]
+
+_MAGIC: Final[dict[bytes, MediaType]] = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class StoredImage(msgspec.Struct, frozen=True):
@@ -31,7 +44,10 @@ class ImageError(ValueError):
 class WrongOffsetError(ImageError):
     """The piece does not start where the upload stands; `offset` is where it does."""
 
-    offset: int
+    def __init__(self, start: int, offset: int) -> None:
+        """`start` is what was asked for."""
+        super().__init__(f"a piece at offset {start} (expected {offset})")
+        self.offset = offset
 
 
 class WrongDigestError(ImageError):
@@ -48,24 +64,108 @@ class TooLargeError(ImageError):
 
 def path(folder: Path, sha256: str) -> Path | None:
     """The file of a whole picture; None where it is not (all) here. ImageError for what is no digest."""
-    raise NotImplementedError
+    whole = _place(folder, sha256)
+    return whole if whole.is_file() else None
 
 
 def offset(folder: Path, sha256: str) -> int:
     """Bytes held of this picture: where the next piece starts."""
-    raise NotImplementedError
+    whole = _place(folder, sha256)
+    for file in (whole, _part(whole)):
+        if file.is_file():
+            return file.stat().st_size
+    return 0
 
 
 def append(folder: Path, sha256: str, start: int, total: int, chunk: bytes) -> int:
     """Add a piece at `start`; the new offset. A piece of a picture that is whole already changes nothing."""
-    raise NotImplementedError
+    if not 1 <= total <= MAX_IMAGE_BYTES:
+        raise TooLargeError(f"a picture of {total} bytes (expected 1 to {MAX_IMAGE_BYTES})")
+    if start + len(chunk) > total:
+        raise ImageError(f"a piece that ends at {start + len(chunk)} (expected at most the picture's {total} bytes)")
+    whole = _place(folder, sha256)
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(whole) as part:
+        if part is None:
+            return whole.stat().st_size
+        held = part.seek(0, os.SEEK_END)
+        if start != held:
+            raise WrongOffsetError(start, held)
+        part.write(chunk)
+        return held + len(chunk)
 
 
 def finish(folder: Path, sha256: str) -> StoredImage:
-    """Verify a whole upload and move it into place; can be repeated."""
-    raise NotImplementedError
+    """Verify a whole upload and move it into place; can be repeated. What fails is removed, to begin again at 0."""
+    whole = _place(folder, sha256)
+    if offset(folder, sha256) == 0:
+        raise ImageError(f"nothing held of picture {sha256} (expected its bytes first)")
+    with _locked(whole) as part:
+        if part is not None:
+            part.seek(0)
+            found = hashlib.file_digest(part, "sha256").hexdigest()
+            if found != sha256:
+                _part(whole).unlink()
+                raise WrongDigestError(f"the uploaded bytes have the digest {found} (expected {sha256})")
+            if _media_type(part) is None:
+                _part(whole).unlink()
+                raise NotAnImageError(f"picture {sha256} is neither JPEG nor PNG")
+            part.flush()
+            os.fsync(part.fileno())
+            _part(whole).rename(whole)
+            _sync_folders(folder, whole)
+    return _stored(whole, sha256)
 
 
 async def record(connection: AsyncConnection, image: StoredImage, *, device_id: str, now: datetime) -> None:
     """Write the row of a finished picture, once."""
-    raise NotImplementedError
+    values = msgspec.structs.asdict(image) | {"stored_at": now, "device_id": device_id}
+    await connection.execute(insert_ignore(connection.dialect.name, images).values(values))
+
+
+def _place(folder: Path, sha256: str) -> Path:
+    if not _SHA256.fullmatch(sha256):
+        raise ImageError(f"not a SHA-256: {sha256[:80]!r} (expected 64 of 0-9 and a-f)")
+    return folder / sha256[:2] / sha256[2:4] / sha256
+
+
+def _part(whole: Path) -> Path:
+    return whole.with_suffix(".part")
+
+
+@contextmanager
+def _locked(whole: Path) -> Iterator[BufferedRandom | None]:
+    """The `.part` file, for this caller alone; None where the picture is whole (or became so while we waited)."""
+    if whole.is_file():
+        yield None
+        return
+    descriptor = os.open(_part(whole), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+b") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        if whole.is_file():
+            yield None  # what we opened has been renamed into place: it must not be written to
+            return
+        yield part
+
+
+def _media_type(file: BinaryIO) -> MediaType | None:
+    file.seek(0)
+    start = file.read(8)
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+
+
+def _sync_folders(folder: Path, whole: Path) -> None:
+    """The new name, and the folders that may be new, are on disk after this."""
+    for parent in (whole.parent, whole.parent.parent, folder):
+        descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _stored(whole: Path, sha256: str) -> StoredImage:
+    with whole.open("rb") as file:
+        media_type = _media_type(file)
+    assert media_type is not None, f"{whole} changed after it was verified"
+    return StoredImage(sha256, whole.stat().st_size, media_type)

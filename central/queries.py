@@ -3,12 +3,18 @@
 Open a connection with `db.reading(engine)`; several queries on one connection see one moment (SQLite).
 """
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Row, Select, false, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from central.aggregate import Run
+from central.aggregate import Run, mark_current
+from central.tables import dead_letters, devices, images, runs, users
+from protocol.codec import decode_reading, decompress
+from protocol.endpoint import RowEndpoint
 from protocol.messages import DeviceStatus, PlateReading
 
 
@@ -83,6 +89,9 @@ class Counts(msgspec.Struct, frozen=True):
     users: int
 
 
+_PLATE: Final = (runs.c.submission, runs.c.test, runs.c.plate_number)
+
+
 async def list_runs(
     connection: AsyncConnection,
     *,
@@ -93,46 +102,152 @@ async def list_runs(
     device: str | None = None,
 ) -> RunPage:
     """Runs by number, newest first; `after` is the `next_after` of the page before."""
-    raise NotImplementedError
+    query = _runs().order_by(runs.c.number.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(runs.c.number < after)
+    for column, value in ((runs.c.submission, submission), (runs.c.test, test), (runs.c.device_id, device)):
+        if value is not None:
+            query = query.where(column == value)
+    found = [_run(row) for row in await connection.execute(query)]
+    page = found[:limit]
+    marked = mark_current(page, await _runs_of_plates(connection, page))
+    return RunPage(marked, page[-1].number if len(found) > limit else None)
 
 
 async def get_run(connection: AsyncConnection, run_id: str) -> RunDetail | None:
     """One run by its reading's id."""
-    raise NotImplementedError
+    query = _runs().add_columns(runs.c.document, runs.c.digest).where(runs.c.id == run_id)
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    run = _run(row)
+    (marked,) = mark_current([run], await _runs_of_plates(connection, [run]))
+    return RunDetail(marked, decode_reading(decompress(row.document)), row.digest)
 
 
 async def list_submissions(connection: AsyncConnection, *, limit: int = 200) -> tuple[SubmissionRow, ...]:
     """Submissions, the one with the newest run first."""
-    raise NotImplementedError
+    newest = func.max(runs.c.number).label("newest")
+    listed = (
+        select(runs.c.submission, newest)
+        .where(runs.c.submission.is_not(None))
+        .group_by(runs.c.submission)
+        .order_by(newest.desc())
+        .limit(limit)
+        .subquery()
+    )
+    query = (
+        select(
+            runs.c.submission,
+            runs.c.test,
+            func.count().label("runs"),
+            func.count(runs.c.plate_number.distinct()).label("plates"),
+            func.max(runs.c.received_at).label("last_received_at"),
+        )
+        .join(listed, listed.c.submission == runs.c.submission)
+        .group_by(runs.c.submission, runs.c.test, listed.c.newest)
+        .order_by(listed.c.newest.desc(), runs.c.test)
+    )
+    by_submission: dict[str, list[Row[Any]]] = {}
+    for row in await connection.execute(query):
+        by_submission.setdefault(row.submission, []).append(row)
+    return tuple(
+        SubmissionRow(
+            submission=submission,
+            tests=tuple(row.test for row in rows),
+            plates=sum(row.plates for row in rows),
+            runs=sum(row.runs for row in rows),
+            last_received_at=max(row.last_received_at for row in rows),
+        )
+        for submission, rows in by_submission.items()
+    )
 
 
 async def submission_runs(connection: AsyncConnection, submission: str, test: str | None = None) -> tuple[Run, ...]:
     """Every run of a submission (and test), newest first, with `current` set: what `aggregate.summarise` takes."""
-    raise NotImplementedError
+    query = _runs().where(runs.c.submission == submission).order_by(runs.c.number.desc())
+    if test is not None:
+        query = query.where(runs.c.test == test)
+    return mark_current([_run(row) for row in await connection.execute(query)])
 
 
 async def get_image(connection: AsyncConnection, sha256: str) -> ImageRow | None:
     """The row of a stored picture."""
-    raise NotImplementedError
+    row = (await connection.execute(select(images).where(images.c.sha256 == sha256))).one_or_none()
+    return None if row is None else ImageRow(**row._mapping)
 
 
 async def picture_of_device(connection: AsyncConnection, sha256: str, device_id: str) -> int | None:
     """Size in bytes of a picture that a run of this device names; None where none does (nobody asked for it)."""
-    raise NotImplementedError
+    query = select(runs.c.document).where(runs.c.image_sha256 == sha256, runs.c.device_id == device_id).limit(1)
+    document = await connection.scalar(query)
+    return None if document is None else decode_reading(decompress(document)).picture.bytes
 
 
 async def list_devices(connection: AsyncConnection) -> tuple[DeviceRow, ...]:
     """Every device, by name."""
-    raise NotImplementedError
+    accepted = select(func.count()).where(runs.c.device_id == devices.c.id).scalar_subquery().label("runs")
+    query = select(
+        devices.c.id,
+        devices.c.name,
+        devices.c.enrolled_at,
+        devices.c.revoked_at,
+        devices.c.status,
+        devices.c.status_at,
+        accepted,
+    ).order_by(devices.c.name, devices.c.id)
+    return tuple(
+        DeviceRow(**(dict(row._mapping) | {"status": msgspec.convert(row.status, DeviceStatus | None)}))
+        for row in await connection.execute(query)
+    )
 
 
 async def list_dead_letters(
     connection: AsyncConnection, *, after: int | None = None, limit: int = 50
 ) -> tuple[DeadLetter, ...]:
     """Dead letters, newest first; `after` is the number of the last one seen."""
-    raise NotImplementedError
+    columns = [dead_letters.c[name] for name in DeadLetter.__struct_fields__ if name != "bytes"]
+    query = (
+        select(*columns, func.length(dead_letters.c.payload).label("bytes"))
+        .order_by(dead_letters.c.number.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(dead_letters.c.number < after)
+    return tuple(DeadLetter(**row._mapping) for row in await connection.execute(query))
 
 
 async def counts(connection: AsyncConnection) -> Counts:
     """How much there is of everything."""
-    raise NotImplementedError
+    tables = {"runs": runs, "devices": devices, "images": images, "dead_letters": dead_letters, "users": users}
+    columns = [select(func.count()).select_from(table).scalar_subquery().label(name) for name, table in tables.items()]
+    return Counts(**(await connection.execute(select(*columns))).one()._mapping)
+
+
+def _runs() -> Select[Any]:
+    """Every column of a run but its wells and its document, with its device's name and whether its picture is here."""
+    stored = [runs.c[name] for name in Run.__struct_fields__ if name in runs.c]
+    return (
+        select(*stored, devices.c.name.label("device_name"), images.c.sha256.label("stored_sha256"))
+        .outerjoin(devices, devices.c.id == runs.c.device_id)
+        .outerjoin(images, images.c.sha256 == runs.c.image_sha256)
+    )
+
+
+def _run(row: Row[Any]) -> Run:
+    values = {name: row._mapping[name] for name in Run.__struct_fields__ if name in runs.c}
+    return Run(
+        **values
+        | {
+            "endpoints": msgspec.convert(row.endpoints, dict[str, RowEndpoint]),
+            "device_name": row.device_name or row.device_id,
+            "image_stored": row.stored_sha256 is not None,
+        }
+    )
+
+
+async def _runs_of_plates(connection: AsyncConnection, some: Iterable[Run]) -> tuple[Run, ...]:
+    """Every run of the plates that these runs are of."""
+    plates = {run.plate for run in some if run.plate is not None}
+    query = _runs().where(tuple_(*_PLATE).in_(plates) if plates else false())
+    return tuple(_run(row) for row in await connection.execute(query))
