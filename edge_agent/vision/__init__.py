@@ -1,1 +1,88 @@
-"""Reading a plate from a photograph."""
+"""Reading a plate from a photograph.
+
+In reading order: image (bytes → picture) · detector, tensors (picture → detections) · lattice, geometry, locate
+(detections → which well is which) · patches, calls (wells → calls) · quality (what may be read) · annotate (the result
+drawn into the picture) · refusal (why not).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from edge_agent.camera import Frame
+from edge_agent.vision.calls import call_wells
+from edge_agent.vision.detector import Model, ModelMismatch, load_model
+from edge_agent.vision.geometry import Placed
+from edge_agent.vision.image import Photograph, open_photograph
+from edge_agent.vision.locate import locate
+from edge_agent.vision.patches import cut_patches
+from edge_agent.vision.quality import check_light, check_wells
+from edge_agent.vision.refusal import REASONS, Reason, Refused
+from protocol.assay import AssayProfile
+from protocol.messages import PlateSeen, Well
+from protocol.plate import Seat
+
+__all__ = [
+    "REASONS",
+    "Model",
+    "ModelMismatch",
+    "Photograph",
+    "PlateView",
+    "Reason",
+    "Refused",
+    "load_model",
+    "open_photograph",
+    "read_plate",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PlateView:
+    """What one photograph shows: every well of the profile's plate has a state."""
+
+    plate: PlateSeen
+    wells: dict[str, Well]
+    quality: dict[str, float]
+    timings_ms: dict[str, float]
+    photograph: Photograph
+
+
+def read_plate(
+    frame: Frame, profile: AssayProfile, *, model: Model, seat: Seat | None, timer: Callable[[], float] = perf_counter
+) -> PlateView:
+    """The plate in a frame, or `Refused`. `seat` None: nobody knows where A1 is, so the reading has no endpoints."""
+    network, laps = model.manifest.networks.calls, [timer()]
+    photograph = open_photograph(frame.data)
+    laps.append(timer())
+    light = check_light(photograph.image_bgr)
+    placed = locate(photograph.image_bgr, model, expected=profile.format, seat=seat)
+    laps.append(timer())
+    form = placed.form
+    patches = cut_patches(
+        photograph.image_bgr, placed.homography, form.rows, form.columns, network.input[1], network.patch_pitches
+    )
+    quality = light | check_wells(patches, network.patch_pitches, placed.pitch_px)
+    laps.append(timer())
+    wells = call_wells(model, patches, placed, photograph, profile)
+    laps.append(timer())
+    return PlateView(_plate_seen(placed, photograph, seat), wells, quality, _timings(laps), photograph)
+
+
+def _plate_seen(placed: Placed, photograph: Photograph, seat: Seat | None) -> PlateSeen:
+    return PlateSeen(
+        format=placed.form.wells,
+        rows=placed.form.rows,
+        columns=placed.form.columns,
+        rotation_degrees=int(placed.turn),
+        mirrored=False,
+        a1_from="unknown" if seat is None else "seat",
+        wells_seen=int(placed.seen.sum()),
+        residual_pitch=round(placed.residual_pitch, 4),
+        pitch_px=round(placed.pitch_px * photograph.scale, 2),
+    )
+
+
+def _timings(laps: list[float]) -> dict[str, float]:
+    stages = ("open", "locate", "patches", "calls")
+    taken = {stage: round((end - start) * 1000, 2) for stage, start, end in zip(stages, laps, laps[1:], strict=False)}
+    return taken | {"total": round((laps[-1] - laps[0]) * 1000, 2)}

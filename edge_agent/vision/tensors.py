@@ -38,7 +38,7 @@ class Letterbox:
         if self.turned:
             x1, y1, x2, y2 = edges.T
             edges = np.stack([self.width_px - y2, x1, self.width_px - y1, x2], axis=1)
-        return np.asarray(edges - 0.5)
+        return np.asarray(edges - 0.5, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Detections:
     @property
     def centres(self) -> Array:
         """Middles of the boxes, (n, 2)."""
-        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        return np.asarray((self.boxes[:, :2] + self.boxes[:, 2:]) / 2)
 
     @property
     def sizes(self) -> Array:

@@ -1,0 +1,202 @@
+"""Well detections → one regular grid: integer coordinates for wells and the homography that carries them. Pure.
+
+Which way is up and which well is A1 is decided later (`geometry`); here a grid has only `u` (rightwards in the picture)
+and `v` (downwards). Wells of one plate are equally large and lie 1.0 to 1.9 of their size apart: that gate keeps the
+grid from locking on to diagonals, on to every second well, or on to print.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.vision.patches import Matrix
+from edge_agent.vision.tensors import Array
+
+Ints = npt.NDArray[np.int64]
+
+# Pitch over rim diameter of SBS plates is 1.05 to 1.75; detections and perspective widen that a little.
+NEAREST, FARTHEST = 0.95, 1.95
+# Half width of the cone in which a well's neighbour along an axis is looked for.
+CONE_RAD: Final = np.radians(28)
+STEP_TOLERANCE: Final = 0.3
+MIN_NODES: Final = 5
+# Every detection of the right size within this distance of a node, in pitches, is that node's well.
+NODE_RADIUS: Final = 0.25
+MAX_INDEX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A regular grid: `homography` takes (u, v) to pixels; `nodes` (n, 2) are the wells seen, `members` whose they are.
+
+    `members` are indices into the detections that the grid was fitted to; `residual` is each well's distance from its
+    node in pitches.
+    """
+
+    homography: Matrix
+    nodes: Ints
+    members: Ints
+    residual: Array
+
+
+def project(homography: Matrix, points: npt.ArrayLike) -> Array:
+    """Points (n, 2) through a homography."""
+    flat = np.asarray(points, np.float64).reshape(-1, 2)
+    carried = np.column_stack([flat, np.ones(len(flat))]) @ homography.T
+    return np.asarray(carried[:, :2] / carried[:, 2:])
+
+
+def fit_grid(centres: Array, sizes: Array) -> Grid | None:
+    """The grid with the most wells among detections of one size; None where nothing regular is to be seen."""
+    best: Grid | None = None
+    for size in _dominant_sizes(sizes):
+        chosen = np.flatnonzero(np.abs(np.log(sizes / size)) < 0.35)
+        grid = _fit(centres[chosen], size)
+        if grid is not None and (best is None or len(grid.nodes) > len(best.nodes)):
+            best = Grid(grid.homography, grid.nodes, chosen[grid.members], grid.residual)
+    return best
+
+
+def _dominant_sizes(sizes: Array, most: int = 3) -> list[float]:
+    """The commonest sizes, commonest first: wells of one plate crowd at one, print and other plates at others."""
+    logs = np.log(sizes)
+    found: list[float] = []
+    left = np.ones(len(sizes), bool)
+    for _ in range(most):
+        if left.sum() < MIN_NODES:
+            break
+        candidates = logs[left]
+        density = np.exp(-0.5 * ((candidates[:, None] - candidates[None]) / 0.08) ** 2).sum(axis=1)
+        peak = float(candidates[int(density.argmax())])
+        found.append(float(np.exp(peak)))
+        left &= np.abs(logs - peak) > 0.25
+    return found
+
+
+def _fit(centres: Array, size: float) -> Grid | None:
+    angle = _axis_angle(centres, size)
+    if angle is None:
+        return None
+    nodes = _walk(_neighbours(centres, size, angle), len(centres))
+    joined = np.flatnonzero(nodes[:, 0] < MAX_INDEX)
+    if len(joined) < MIN_NODES or np.ptp(nodes[joined], axis=0).min() == 0:
+        return None
+    pitch = _median_step(centres[joined], nodes[joined])
+    homography = _homography(nodes[joined], centres[joined], tolerance_px=0.2 * pitch)
+    return None if homography is None else _refine(homography, centres)
+
+
+def _axis_angle(centres: Array, size: float) -> float | None:
+    """Direction of the axis nearest to the picture's right, in radians: the vote of every well's nearest neighbours."""
+    steps = centres[None] - centres[:, None]
+    lengths = np.hypot(steps[..., 0], steps[..., 1])
+    lengths[(lengths < NEAREST * size) | (lengths > FARTHEST * size)] = np.inf
+    nearest = np.argsort(lengths, axis=1)[:, :4]
+    rows = np.arange(len(centres))[:, None]
+    valid = np.isfinite(lengths[rows, nearest])
+    if valid.sum() < MIN_NODES:
+        return None
+    chosen = steps[rows, nearest][valid]
+    turns = np.exp(4j * np.arctan2(chosen[:, 1], chosen[:, 0]))
+    agreement = (np.cos(np.angle(turns[:, None] * turns.conj()[None])) > 0.8).sum(axis=1)
+    peak = turns[int(agreement.argmax())]
+    near = turns[np.cos(np.angle(turns * np.conj(peak))) > 0.6]
+    return float(np.angle(near.sum()) / 4)
+
+
+def _neighbours(centres: Array, size: float, angle: float) -> list[tuple[int, int, int]]:
+    """Edges (from, to, axis): pairs that are each other's nearest well along an axis, a usual step apart."""
+    steps = centres[None] - centres[:, None]
+    lengths = np.hypot(steps[..., 0], steps[..., 1])
+    directions = np.arctan2(steps[..., 1], steps[..., 0])
+    in_reach = (lengths > NEAREST * size) & (lengths < FARTHEST * size)
+    edges: list[tuple[int, int, int]] = []
+    for axis in (0, 1):
+        forwards = np.abs(np.angle(np.exp(1j * (directions - angle - axis * np.pi / 2)))) < CONE_RAD
+        reach = np.where(in_reach & forwards, lengths, np.inf)
+        ahead, behind = reach.argmin(axis=1), reach.argmin(axis=0)
+        pairs = [(i, int(j)) for i, j in enumerate(ahead) if np.isfinite(reach[i, j]) and behind[j] == i]
+        if pairs:
+            usual = np.median([reach[pair] for pair in pairs])
+            edges += [(*pair, axis) for pair in pairs if abs(reach[pair] / usual - 1) < 2 * STEP_TOLERANCE]
+    return edges
+
+
+def _walk(edges: list[tuple[int, int, int]], count: int) -> Ints:
+    """Integer coordinates of the largest connected set of wells; the others get coordinates out of range."""
+    around: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
+    for start, end, axis in edges:
+        step = (1, 0) if axis == 0 else (0, 1)
+        around[start].append((end, *step))
+        around[end].append((start, -step[0], -step[1]))
+    nodes = np.full((count, 2), MAX_INDEX * 2, np.int64)
+    best: dict[int, tuple[int, int]] = {}
+    unseen = set(range(count))
+    while unseen:
+        seed = min(unseen)
+        placed = {seed: (0, 0)}
+        queue = deque([seed])
+        while queue:
+            well = queue.popleft()
+            for other, du, dv in around[well]:
+                if other not in placed:
+                    placed[other] = (placed[well][0] + du, placed[well][1] + dv)
+                    queue.append(other)
+        unseen -= placed.keys()
+        if len(placed) > len(best):
+            best = placed
+    for well, place in best.items():
+        nodes[well] = place
+    return nodes
+
+
+def _median_step(centres: Array, nodes: Ints) -> float:
+    apart = np.abs(nodes[None] - nodes[:, None]).sum(axis=2) == 1
+    first, second = np.nonzero(apart)
+    return float(np.median(np.hypot(*(centres[first] - centres[second]).T)))
+
+
+def _refine(homography: Matrix, centres: Array) -> Grid | None:
+    """Assign every detection to its node and fit again, until the assignment stands."""
+    members, nodes = _assign(homography, centres)
+    for _ in range(6):
+        if len(members) < MIN_NODES or np.ptp(nodes, axis=0).min() == 0:
+            return None
+        fitted, before = _homography(nodes, centres[members]), members
+        if fitted is None:
+            return None
+        homography = fitted
+        members, nodes = _assign(homography, centres)
+        if len(members) == len(before) and (members == before).all():
+            break
+    residual = np.hypot(*(_to_grid(homography, centres[members]) - nodes).T)
+    return Grid(homography, nodes, members, residual)
+
+
+def _homography(nodes: Ints, centres: Array, tolerance_px: float | None = None) -> Matrix | None:
+    """Least squares, or RANSAC where a tolerance is given (OpenCV seeds it the same way every time)."""
+    method = 0 if tolerance_px is None else cv2.RANSAC
+    # OpenCV's annotations do not say that a degenerate set of points gives None.
+    fitted: Matrix | None = cv2.findHomography(nodes.astype(np.float64), centres, method, tolerance_px or 3.0)[0]  # type: ignore[assignment]
+    return fitted
+
+
+def _assign(homography: Matrix, centres: Array) -> tuple[Ints, Ints]:
+    """Which detections are wells of which nodes: the nearest one of each node, within `NODE_RADIUS`."""
+    places = np.nan_to_num(_to_grid(homography, centres), nan=1e6, posinf=1e6, neginf=-1e6)
+    nearest = np.rint(places)
+    distance = np.hypot(*(places - nearest).T)
+    good = np.flatnonzero((distance < NODE_RADIUS) & (np.abs(nearest).max(axis=1) < MAX_INDEX))
+    good = good[np.argsort(distance[good], kind="stable")]
+    _, first = np.unique(nearest[good].astype(np.int64), axis=0, return_index=True)
+    members = np.sort(good[first])
+    return members, nearest[members].astype(np.int64)
+
+
+def _to_grid(homography: Matrix, points: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return project(np.linalg.pinv(homography), points)

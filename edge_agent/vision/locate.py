@@ -1,0 +1,95 @@
+"""Where the plate is: detect in the whole picture, then again in the plate cut out at full resolution.
+
+The second look is what finds small plates (94 against 70 of 116 photographs, measured). Both looks pass the same gate;
+if both succeed they must agree, because two answers to "which well is A1" mean that one is wrong.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from edge_agent.vision.detector import Model
+from edge_agent.vision.geometry import Placed, place_plate, plate_bounds, plate_members
+from edge_agent.vision.lattice import Grid, fit_grid
+from edge_agent.vision.patches import Image
+from edge_agent.vision.refusal import Refused
+from edge_agent.vision.tensors import PLATE, WELL, Array, Detections
+from protocol.plate import PlateFormat, Seat
+
+# The cut-out leaves room for one more row or column than was found.
+ROOM_PITCHES: Final = 1.0
+BOX_ROOM: Final = 0.12
+# A cut-out of nearly the whole picture shows the network nothing new.
+WORTH_A_SECOND_LOOK: Final = 0.85
+AGREEMENT_PITCH: Final = 0.3
+# Share of a plate's wells from which a grid says better than a box where to look, and from which it is a second plate.
+ENOUGH, ANOTHER_PLATE = 0.15, 0.5
+
+
+def locate(image_bgr: Image, model: Model, *, expected: PlateFormat, seat: Seat | None) -> Placed:
+    """The plate in a picture, or a refusal that says why it is not certain where its wells are."""
+    height, width = image_bgr.shape[:2]
+    first = model.detect(image_bgr)
+    region = _region(first, (width, height), expected)
+    looks = [first]
+    if _area(region) < WORTH_A_SECOND_LOOK * width * height:
+        looks.insert(0, _detect_in(image_bgr, region, model))
+    return _agreed([_placed(look, (width, height), expected, seat) for look in looks])
+
+
+def _region(found: Detections, picture: tuple[int, int], expected: PlateFormat) -> Array:
+    """Where to look again: around the grid of wells, else around the plate box. Refused where there is neither."""
+    wells, plates = found.of(WELL), found.of(PLATE)
+    grid = fit_grid(wells.centres, wells.sizes)
+    if grid is not None and len(grid.nodes) >= ENOUGH * expected.wells:
+        _check_alone(grid, wells, expected)
+        box = plate_bounds(grid, expected, ROOM_PITCHES)
+    elif len(plates.scores):
+        x1, y1, x2, y2 = plates.boxes[0]
+        room = BOX_ROOM * max(x2 - x1, y2 - y1)
+        box = np.array([x1 - room, y1 - room, x2 + room, y2 + room])
+    else:
+        raise Refused("no_plate", f"no plate and {len(wells.scores)} wells were found (expected a plate in full view)")
+    return np.clip(np.rint(box), 0, [*picture, *picture])
+
+
+def _check_alone(grid: Grid, wells: Detections, expected: PlateFormat) -> None:
+    """Two plates in view are a question for a person: reading the wrong one is worse than reading none."""
+    rest = wells.where(np.setdiff1d(np.arange(len(wells.scores)), plate_members(grid, expected)))
+    other = fit_grid(rest.centres, rest.sizes)
+    if other is not None and len(plate_members(other, expected)) >= ANOTHER_PLATE * expected.wells:
+        raise Refused("several_plates", "more than one plate is in view (expected one): cover or remove the others")
+
+
+def _area(region: Array) -> float:
+    return float(np.prod(region[2:] - region[:2]))
+
+
+def _detect_in(image_bgr: Image, region: Array, model: Model) -> Detections:
+    x1, y1, x2, y2 = region.astype(int)
+    found = model.detect(image_bgr[y1:y2, x1:x2])
+    return Detections(found.boxes + np.array([x1, y1, x1, y1]), found.scores, found.classes)
+
+
+def _placed(found: Detections, picture: tuple[int, int], expected: PlateFormat, seat: Seat | None) -> Placed | Refused:
+    """The plate that one look shows, or why it is refused."""
+    wells = found.of(WELL)
+    grid = fit_grid(wells.centres, wells.sizes)
+    if grid is None:
+        return Refused("no_plate", f"{len(wells.scores)} wells in no regular pattern (expected {expected.wells})")
+    try:
+        return place_plate(grid, wells.centres, found.of(PLATE).boxes, picture, expected=expected, seat=seat)
+    except Refused as refused:
+        return refused
+
+
+def _agreed(looks: list[Placed | Refused]) -> Placed:
+    """The first look that succeeded, if no other look names the wells differently."""
+    plates = [look for look in looks if isinstance(look, Placed)]
+    if not plates:
+        raise next(look for look in looks if isinstance(look, Refused))
+    for other in plates[1:]:
+        apart = float(np.abs(plates[0].centres_px - other.centres_px).max()) / plates[0].pitch_px
+        if apart > AGREEMENT_PITCH:
+            raise Refused("uncertain_lattice", f"two looks at the plate differ by {apart:.1f} pitches (expected none)")
+    return plates[0]

@@ -1,0 +1,79 @@
+"""What may be read at all: light and sharpness of a picture, glare in a well. Pure.
+
+Limits are those below which a person would not read the plate either; everything measured travels with the reading, so
+that a bench whose light fades is noticed before it is refused.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_agent.vision.patches import Image
+from edge_agent.vision.refusal import Refused
+from edge_agent.vision.tensors import Array
+
+WHITE, BLACK = 250, 10
+# Where the cells lie: a disc of this radius around the well's centre, in pitches.
+CELLS_RADIUS_PITCH: Final = 0.22
+# Sigma, in pitches, of the detail that a tear's outline needs.
+DETAIL_PITCH: Final = 0.02
+MIN_SHARPNESS: Final = 0.02
+MIN_PITCH_PX: Final = 16.0
+MAX_OBSCURED: Final = 0.5
+# A photograph with less contrast than this between its darkest and brightest parts shows nothing.
+MIN_CONTRAST: Final = 12
+
+
+def check_light(image_bgr: Image) -> dict[str, float]:
+    """Brightness, and the shares of black and of white pixels; refused where nothing can be seen for lack of light."""
+    small = cv2.resize(image_bgr, (320, 240), interpolation=cv2.INTER_AREA)
+    grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+    darkest, middle, brightest = (float(level) for level in np.percentile(grey, (1, 50, 99)))
+    if brightest < 40:
+        raise Refused("too_dark", f"brightest grey level {brightest:.0f} of 255 (expected at least 40): add light")
+    if darkest > 235:
+        raise Refused("too_bright", f"darkest grey level {darkest:.0f} of 255 (expected at most 235): expose less")
+    if brightest - darkest < MIN_CONTRAST:
+        found = f"grey levels {darkest:.0f} to {brightest:.0f}"
+        raise Refused("no_plate", f"the picture is almost uniform, {found} (expected a plate in view)")
+    return {
+        "brightness": round(middle / 255, 4),
+        "black_share": round(float((grey < BLACK).mean()), 4),
+        "white_share": round(float((grey > WHITE).mean()), 4),
+    }
+
+
+def glare_share(patches_rgb: Image, patch_pitches: float) -> Array:
+    """Per patch, the share of white-out where the cells lie."""
+    side = patches_rgb.shape[1]
+    offsets = ((np.arange(side) + 0.5) / side - 0.5) * patch_pitches
+    disc = np.hypot(*np.meshgrid(offsets, offsets)) < CELLS_RADIUS_PITCH
+    return np.asarray((patches_rgb[:, disc].min(axis=2) >= WHITE).mean(axis=1))
+
+
+def sharpness(patches_rgb: Image, patch_pitches: float) -> float:
+    """Fine detail as a share of all contrast, median over the wells: 0 for fog, about 0.1 to 0.3 for a sharp plate."""
+    sigma = DETAIL_PITCH * patches_rgb.shape[1] / patch_pitches
+    shares = []
+    for patch in patches_rgb:
+        grey = np.asarray(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY), np.float32)
+        detail = grey - cv2.GaussianBlur(grey, (0, 0), sigma)
+        shares.append(float(detail.std() / max(float(grey.std()), 1.0)))
+    return float(np.median(shares))
+
+
+def check_wells(patches_rgb: Image, patch_pitches: float, pitch_px: float) -> dict[str, float]:
+    """Sharpness and glare of the wells; refused where they are too small, blurred or whited out to be told apart."""
+    found = sharpness(patches_rgb, patch_pitches)
+    obscured = float((glare_share(patches_rgb, patch_pitches) > 0.4).mean())
+    if pitch_px < MIN_PITCH_PX:
+        raise Refused(
+            "too_small",
+            f"the wells are {pitch_px:.1f} px apart (expected at least {MIN_PITCH_PX:.0f}): move the camera closer",
+        )
+    if found < MIN_SHARPNESS:
+        raise Refused("blurred", f"sharpness {found:.3f} (expected at least {MIN_SHARPNESS}): focus, or hold still")
+    if obscured > MAX_OBSCURED:
+        raise Refused("too_bright", f"{obscured:.0%} of the wells are whited out by glare: change the light")
+    return {"sharpness": round(found, 4), "glare": round(obscured, 4)}
