@@ -276,7 +276,7 @@ def _check_fit(grid: Grid, window: Window, centres: Array) -> None:
     places = project(np.linalg.inv(grid.homography), others) - (window.u, window.v)
     size = (window.width - 1, window.height - 1)
     stray = int(((places > -0.4) & (places < np.add(size, 0.4))).all(axis=1).sum())
-    if stray > MAX_STRAY * cells:
+    if stray > max(2, MAX_STRAY * cells):
         raise Refused(
             "uncertain_lattice",
             f"{stray} things that look like wells lie between the wells (expected at most {MAX_STRAY * cells:.0f})",

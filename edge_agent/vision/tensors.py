@@ -74,7 +74,7 @@ class Detections:
     @property
     def sizes(self) -> Array:
         """Square root of the boxes' areas, (n,)."""
-        return np.sqrt(np.prod(np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 1e-6), axis=1))
+        return np.asarray(np.sqrt(np.prod(np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 1e-6), axis=1)))
 
 
 def letterbox(image_bgr: Image, width: int, height: int) -> tuple[Image, Letterbox]:
