@@ -11,10 +11,13 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg  # type: ignore[import-untyped]
+import msgspec
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from central.settings import Settings
@@ -24,6 +27,20 @@ BUSY_TIMEOUT_MS: Final = 10_000
 
 # Any constant of our own: two centrals that start together migrate one after the other.
 _MIGRATION_LOCK: Final = 0x77656C6C
+
+# Everything that executing a statement can raise: SQLAlchemy wraps neither the errors of connecting to PostgreSQL nor
+# a number that SQLite cannot hold.
+DATABASE_ERRORS: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, OverflowError)
+
+# SQLSTATE classes "data exception" and "integrity constraint violation".
+_STATES_OF_A_ROW: Final = ("22", "23")
+
+
+def row_at_fault(error: BaseException) -> bool:
+    """Whether one row caused this database error and another may do better; otherwise the database is not available."""
+    if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError):
+        return str(getattr(error.orig, "sqlstate", None) or "")[:2] in _STATES_OF_A_ROW
+    return isinstance(error, StatementError | OverflowError)
 
 
 def make_engine(url: str, *, foreign_keys: bool = True) -> AsyncEngine:
@@ -36,6 +53,8 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> AsyncEngine:
         max_overflow=5,
         pool_timeout=10,
         pool_pre_ping=True,
+        json_serializer=_json_text,
+        json_deserializer=msgspec.json.decode,
         connect_args={"timeout": 5, "command_timeout": 30},
     )
 
@@ -46,6 +65,8 @@ def _sqlite_engine(url: str, *, foreign_keys: bool) -> AsyncEngine:
         # None: the driver begins nothing by itself; `_begin` below does.
         connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000},
         execution_options={"writer": asyncio.Lock()},
+        json_serializer=_json_text,
+        json_deserializer=msgspec.json.decode,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -62,6 +83,10 @@ def _sqlite_engine(url: str, *, foreign_keys: bool) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def _json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 @asynccontextmanager

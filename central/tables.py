@@ -82,8 +82,8 @@ runs: Final = Table(
     Column("profile", String(64), nullable=False),
     Column("profile_version", Integer, nullable=False),
     Column("plate_format", Integer, nullable=False),
-    Column("wells", Json, nullable=False),
-    Column("endpoints", Json, nullable=False),
+    Column("wells", Json, nullable=False),  # columns in the plate's order: well, call, confidence; flags by well
+    Column("endpoints", Json, nullable=False),  # row → RowEndpoint
     Column("model", String(64), nullable=False),
     Column("image_sha256", String(64), nullable=False),
     UniqueConstraint("device_id", "epoch", "seq"),

@@ -1,0 +1,166 @@
+"""Pure: a message's bytes → the run that it may become, or why it cannot. `ingest` brings it to the database.
+
+Everything that a run's columns say beside its document is derived here, and what a column could not hold is refused
+here, by name, instead of by the database in the middle of a batch.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import String
+
+from central.tables import runs
+from protocol.codec import as_json, compress, decode, decompress, open_envelope
+from protocol.endpoint import plate_endpoints
+from protocol.errors import RejectionCode, RemoteProtocolError
+from protocol.messages import PlateReading, ReadingEnvelope, Well
+from protocol.profiles import profile_named
+from protocol.topics import parse_topic
+
+_LARGEST_SEQ: Final = 2**63 - 1
+_DETAIL_SIGNS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the broker delivered it."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A reading that can become a run; `row` is the run without its number."""
+
+    delivery: Delivery
+    row: dict[str, Any]
+
+    @property
+    def device_id(self) -> str:
+        """Whose reading it is, and where the answer goes."""
+        return str(self.row["device_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that cannot become a run, and as much as could be read of where it belongs."""
+
+    delivery: Delivery
+    code: RejectionCode
+    detail: str
+    device_id: str | None = None
+    epoch: str = ""
+    id: str | None = None
+    seq: int | None = None
+
+
+def plan(delivery: Delivery, now: datetime) -> Planned | Refused:
+    """What to do with one message, from its bytes alone."""
+    try:
+        return Planned(delivery, _row(delivery, now))
+    except RemoteProtocolError as error:
+        return refuse(delivery, error.code, error.detail)
+    except (ValueError, ArithmeticError, LookupError) as error:
+        # A value that our own rules stumble over is refused like any other: it must not stop those behind it.
+        return refuse(delivery, "undecodable", f"{type(error).__name__}: {error}")
+
+
+def _row(delivery: Delivery, now: datetime) -> dict[str, Any]:
+    device_id, _ = parse_topic(delivery.topic)
+    envelope = decode(delivery.payload, ReadingEnvelope)
+    if envelope.device_id != device_id:
+        detail = f"the message is of device {envelope.device_id!r} (expected {device_id!r}, whose topic it came on)"
+        raise RemoteProtocolError("wrong_device", detail)
+    reading, document = open_envelope(envelope)
+    row = {
+        "id": reading.id,
+        "device_id": device_id,
+        "epoch": envelope.epoch,
+        "seq": envelope.seq,
+        "digest": envelope.digest,
+        "document": compress(document),
+        "historical": envelope.historical,
+        "captured_at": _utc(reading.captured_at),
+        "received_at": now,
+        "submission": reading.code and reading.code.submission,
+        "test": reading.code and reading.code.test,
+        "plate_number": reading.code and reading.code.plate_number,
+        "profile": reading.profile,
+        "profile_version": reading.profile_version,
+        "plate_format": reading.plate.format,
+        "wells": _columns(reading.wells),
+        "endpoints": _endpoints(reading),
+        "model": f"{reading.model.name}-v{reading.model.version}",
+        "image_sha256": reading.picture.sha256,
+    }
+    _check_fits(row)
+    return row
+
+
+def _endpoints(reading: PlateReading) -> Any:
+    try:
+        profile = profile_named(reading.profile, reading.profile_version)
+    except KeyError as error:
+        raise RemoteProtocolError("unknown_profile", str(error.args[0])) from error
+    if profile.plate_format != reading.plate.format:
+        detail = f"a {reading.plate.format}-well plate (profile {profile.name!r} expects {profile.plate_format} wells)"
+        raise RemoteProtocolError("undecodable", detail)
+    return msgspec.to_builtins(plate_endpoints(reading.wells, profile))
+
+
+def _columns(wells: dict[str, Well]) -> dict[str, Any]:
+    return {
+        "well": list(wells),
+        "call": [well.call.value for well in wells.values()],
+        "confidence": [well.confidence for well in wells.values()],
+        "flags": {name: list(well.flags) for name, well in wells.items() if well.flags},
+    }
+
+
+def _utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise RemoteProtocolError("undecodable", f"captured_at {at.isoformat()} has no zone (expected UTC)")
+    return at.astimezone(UTC)
+
+
+def _check_fits(row: dict[str, Any]) -> None:
+    """What a column cannot hold is found here, not by the database in the middle of a batch."""
+    if row["seq"] > _LARGEST_SEQ:
+        raise RemoteProtocolError("undecodable", f"seq {row['seq']} (expected at most {_LARGEST_SEQ})")
+    for name, value in row.items():
+        kind = runs.c[name].type
+        if isinstance(kind, String) and value is not None and kind.length and len(value) > kind.length:
+            detail = f"{name} of {len(value)} characters (expected at most {kind.length})"
+            raise RemoteProtocolError("undecodable", detail)
+        if isinstance(value, str) and not value.isprintable():
+            raise RemoteProtocolError("undecodable", f"{name} {value[:80]!r} (expected printable text)")
+    if b"\\u0000" in as_json(row["wells"]):  # PostgreSQL cannot store it in JSON
+        raise RemoteProtocolError("undecodable", "a NUL character in a well's flags (expected text)")
+
+
+class _Id(msgspec.Struct, frozen=True):
+    id: str | None = None
+
+
+class _Place(msgspec.Struct, frozen=True):
+    epoch: str = ""
+    seq: int | None = None
+    reading: _Id = _Id()
+
+
+def refuse(delivery: Delivery, code: RejectionCode, detail: str) -> Refused:
+    """A refusal that says as much about its place as the bytes give away, so that the device finds its reading."""
+    try:
+        device_id: str | None = parse_topic(delivery.topic)[0]
+    except RemoteProtocolError:
+        device_id = None
+    try:
+        place = msgspec.json.decode(decompress(delivery.payload), type=_Place)
+    except (RemoteProtocolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        place = _Place()
+    detail = "".join(sign if sign.isprintable() else "?" for sign in detail[:_DETAIL_SIGNS])
+    known_id = place.reading.id if place.reading.id and len(place.reading.id) <= 36 else None
+    return Refused(delivery, code, detail, device_id, place.epoch[:36], known_id, place.seq)
