@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.db import reading, transaction
 from central.passwords import check_password, hash_password, verify_password
 from central.tables import users
 from central.throttle import Throttle
@@ -66,7 +67,7 @@ async def add_user(engine: AsyncEngine, *, name: str, password: str, role: Role,
     person = Person(str(uuid.uuid4()), name, role)
     row = {"id": person.id, "name": name, "password_hash": hashed, "role": role, "created_at": now}
     try:
-        async with engine.begin() as connection:
+        async with transaction(engine) as connection:
             await connection.execute(insert(users).values(row))
     except IntegrityError as error:
         raise ValueError(f"user {name!r} exists (expected a new name)") from error
@@ -99,7 +100,7 @@ class People:
         wait_s = self._throttle.wait_s(account, address, self._now())
         if wait_s > 0:
             raise TooManyTriesError(wait_s)
-        row = await self._row(users.c.name, account)
+        row = await self._row(users.c.name, account) if _NAME.fullmatch(account) else None
         stored = None if row is None else str(row["password_hash"])
         good = await anyio.to_thread.run_sync(verify_password, stored, password, limiter=self._comparisons)
         if row is None or not good:
@@ -110,7 +111,7 @@ class People:
 
     async def sign_out(self, person: Person) -> None:
         """End every session and token of this person, here and elsewhere."""
-        async with self._engine.begin() as connection:
+        async with transaction(self._engine) as connection:
             await connection.execute(update(users).where(users.c.id == person.id).values(signed_out_at=self._now()))
 
     def issue(self, person: Person, audience: Audience) -> str:
@@ -129,7 +130,7 @@ class People:
         return _person(row, claims if audience == "pages" else None)
 
     async def _row(self, column: ColumnElement[str], value: str) -> RowMapping | None:
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             found = await connection.execute(select(users).where(column == value))
             return found.mappings().first()
 

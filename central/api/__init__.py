@@ -1,0 +1,38 @@
+"""The HTTP API, one file per noun; `access` says who may call what, `problems` how a refusal looks.
+
+`runs`, `submissions`, `events`: results. `devices`, `images`: the fleet. `people`: sign-in. `letters`: what was
+refused. `operations`: health and metrics. `paths`: names in addresses.
+"""
+
+from typing import Final
+
+from litestar import Router
+
+from central.api import devices, events, images, letters, operations, people, runs, submissions
+
+ROUTERS: Final = (
+    Router(
+        "/api/v1",
+        route_handlers=[
+            Router("/", route_handlers=[runs.get_runs, runs.get_one_run, events.get_events], tags=["Runs"]),
+            Router(
+                "/",
+                route_handlers=[submissions.get_submissions, submissions.get_submission, submissions.get_labware],
+                tags=["Submissions"],
+            ),
+            Router(
+                "/",
+                route_handlers=[devices.get_devices, devices.post_claim, devices.post_enrolment, devices.post_revoke],
+                tags=["Devices"],
+            ),
+            Router("/", route_handlers=[images.get_picture, images.head_picture, images.put_picture], tags=["Images"]),
+            Router("/", route_handlers=[people.post_token, people.get_me], tags=["People"]),
+            Router("/", route_handlers=[letters.get_dead_letters], tags=["Dead letters"]),
+        ],
+    ),
+    Router(
+        "/",
+        route_handlers=[operations.get_health, operations.get_ready, operations.get_metrics],
+        tags=["Operations"],
+    ),
+)

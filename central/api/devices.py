@@ -1,0 +1,132 @@
+"""`/api/v1/devices`, `/claims`, `/enrolments`: who reads plates for us, and how a reader becomes one of them."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar import get, post
+
+from central.api.paths import DevicePath, missing
+from central.db import reading
+from central.fleet import ClaimError, create_claim, redeem, revoke
+from central.parts import CentralRequest, Wired, person_of
+from central.problems import ProblemError
+from central.queries import DeviceRow, list_devices
+from protocol.messages import Enrolment, EnrolmentRequest, OutboxDepth, Refusal
+
+DeviceName = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
+]
+
+
+class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A device and what it last said of itself. `backlog` counts readings that central has not answered yet."""
+
+    id: str
+    name: str
+    enrolled_at: datetime
+    revoked_at: datetime | None
+    online: bool
+    last_seen_at: datetime | None
+    agent: str | None
+    model: str | None
+    backlog: int | None
+    outbox: OutboxDepth | None
+    last_refusal: Refusal | None
+    runs: int
+
+
+class DevicesOut(msgspec.Struct, frozen=True):
+    """Every device, by name."""
+
+    items: tuple[DeviceOut, ...]
+
+
+class ClaimIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the device will be called."""
+
+    name: DeviceName
+
+
+class ClaimOut(msgspec.Struct, frozen=True):
+    """A one-time code, shown once."""
+
+    claim_code: str
+    name: str
+    expires_at: datetime
+
+
+@get("/devices", summary="List devices", description="With presence, backlog and the last photograph each refused.")
+async def get_devices(parts: Wired) -> DevicesOut:
+    """Every device."""
+    async with reading(parts.engine) as connection:
+        rows = await list_devices(connection)
+    return DevicesOut(tuple(device_out(row) for row in rows))
+
+
+@post(
+    "/claims",
+    status_code=201,
+    summary="Make a claim code",
+    description="The reader that enrols with it within 15 minutes becomes a device of this name. Shown once.",
+)
+async def post_claim(request: CentralRequest, parts: Wired, data: ClaimIn) -> ClaimOut:
+    """A one-time code for one new device."""
+    claim = await create_claim(parts.engine, data.name.strip(), by=person_of(request).name, now=parts.now())
+    return ClaimOut(claim.code, claim.name, claim.expires_at)
+
+
+@post(
+    "/enrolments",
+    status_code=201,
+    summary="Enrol a device",
+    description="A reader trades a claim code for its broker credentials and upload token. The code is the credential.",
+)
+async def post_enrolment(parts: Wired, data: EnrolmentRequest) -> Enrolment:
+    """Credentials for a new device; they work once this answers."""
+    if parts.broker is None:
+        raise ProblemError(503, "this central runs without a broker, so no device can enrol")
+    try:
+        enrolment = await redeem(parts.engine, data, parts.broker.address, now=parts.now())
+    except ClaimError as error:
+        raise ProblemError(403, str(error)) from error
+    await parts.broker.refresh()
+    return enrolment
+
+
+@post(
+    "/devices/{device_id:str}/revoke",
+    status_code=204,
+    summary="Revoke a device",
+    description="It can neither send readings nor pictures any more; its runs stay.",
+)
+async def post_revoke(parts: Wired, device_id: DevicePath) -> None:
+    """Shut a device out."""
+    await revoke_device(parts, device_id)
+
+
+async def revoke_device(parts: Wired, device_id: str) -> None:
+    """Shut a device out here and at the broker; 404 where there is none."""
+    if not await revoke(parts.engine, device_id, now=parts.now()):
+        raise missing("device", device_id)
+    if parts.broker is not None:
+        await parts.broker.refresh()
+
+
+def device_out(row: DeviceRow) -> DeviceOut:
+    """A device as the API shows it; a revoked one is never online."""
+    status = row.status
+    return DeviceOut(
+        id=row.id,
+        name=row.name,
+        enrolled_at=row.enrolled_at,
+        revoked_at=row.revoked_at,
+        online=status is not None and status.online and row.revoked_at is None,
+        last_seen_at=row.status_at,
+        agent=None if status is None else status.agent,
+        model=None if status is None else status.model,
+        backlog=None if status is None or status.outbox is None else status.outbox.pending,
+        outbox=None if status is None else status.outbox,
+        last_refusal=None if status is None else status.last_refusal,
+        runs=row.runs,
+    )

@@ -1,0 +1,174 @@
+"""`/api/v1/runs`: readings that central accepted, newest first, and each with every well."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+
+from central.aggregate import Run
+from central.api.paths import After, DeviceFilter, Limit, RunPath, SubmissionFilter, TestFilter, missing, with_query
+from central.db import reading
+from central.parts import CentralRequest, Wired
+from central.queries import RunDetail, get_run, list_runs
+from protocol.endpoint import Grade, RowFlag, titre_text
+from protocol.messages import Clock, ModelUsed, Picture, PlateCode, PlateSeen, Well
+from protocol.profiles import profile_named
+
+
+class EndpointOut(msgspec.Struct, frozen=True):
+    """One serum: both rules in dilutions, and what the profile reports of them; null where nothing could be read."""
+
+    last_flowing: int | None
+    step_fit: int | None
+    margin_ln: float | None
+    grade: Grade
+    flags: tuple[RowFlag, ...]
+    reported: int | None
+    titre: str | None
+
+
+class RunOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One run without its wells. `current`: it speaks for its plate, no later reading of the plate replaced it."""
+
+    id: str
+    number: int
+    url: str
+    submission: str | None
+    test: str | None
+    plate_number: str | None
+    device_id: str
+    device_name: str
+    captured_at: datetime
+    received_at: datetime
+    historical: bool
+    current: bool
+    profile: str
+    profile_version: int
+    plate_format: int
+    model: str
+    image_sha256: str
+    image_url: str | None
+    endpoints: dict[str, EndpointOut]
+
+
+class RunDetailOut(RunOut, frozen=True, kw_only=True):
+    """One run with every well's call, and what it was made with."""
+
+    wells: dict[str, Well]
+    code: PlateCode | None
+    plate: PlateSeen
+    quality: dict[str, float]
+    model_used: ModelUsed
+    picture: Picture
+    clock: Clock
+    agent: str
+    epoch: str
+    seq: int
+    digest: str
+
+
+class RunsOut(msgspec.Struct, frozen=True):
+    """A page of runs; `next` is the address of the following one, null at the end (also as a `Link` header)."""
+
+    items: tuple[RunOut, ...]
+    next: str | None
+
+
+@get("/runs", summary="List runs", description="Newest first. Follow `next` (or the `Link` header) for older ones.")
+async def get_runs(
+    *,
+    parts: Wired,
+    after: After = None,
+    limit: Limit = 50,
+    submission: SubmissionFilter = None,
+    test: TestFilter = None,
+    device: DeviceFilter = None,
+) -> Response[RunsOut]:
+    """A page of runs."""
+    async with reading(parts.engine) as connection:
+        page = await list_runs(connection, after=after, limit=limit, submission=submission, test=test, device=device)
+    following = None
+    if page.next_after is not None:
+        following = with_query(
+            "/api/v1/runs", after=page.next_after, limit=limit, submission=submission, test=test, device=device
+        )
+    links = {"link": f'<{following}>; rel="next"'} if following else {}
+    return Response(RunsOut(tuple(run_out(run) for run in page.runs), following), headers=links)
+
+
+@get("/runs/{run_id:str}", summary="One run", description="With every well. The strong ETag changes when the run does.")
+async def get_one_run(request: CentralRequest, parts: Wired, run_id: RunPath) -> Response[RunDetailOut | None]:
+    """One run, or 304 where the caller has it."""
+    async with reading(parts.engine) as connection:
+        found = await get_run(connection, run_id)
+    if found is None:
+        raise missing("run", run_id)
+    etag = etag_of(found)
+    headers = {"etag": etag, "cache-control": "private, no-cache"}
+    if matches(request.headers.get("if-none-match", ""), etag):
+        return Response(None, status_code=304, headers=headers)
+    return Response(run_detail_out(found), headers=headers)
+
+
+def etag_of(detail: RunDetail) -> str:
+    """The reading never changes; whether it is current and its picture is here may."""
+    run = detail.run
+    return f'"{run.id}-{run.current:d}{run.image_stored:d}"'
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """Whether a request's `If-None-Match` names this entity."""
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in tags or "*" in tags
+
+
+def run_out(run: Run) -> RunOut:
+    """A run as the API shows it."""
+    return RunOut(**_common(run))
+
+
+def run_detail_out(detail: RunDetail) -> RunDetailOut:
+    """A run with its wells as the API shows it."""
+    made = detail.reading
+    return RunDetailOut(
+        **_common(detail.run),
+        wells=made.wells,
+        code=made.code,
+        plate=made.plate,
+        quality=made.quality,
+        model_used=made.model,
+        picture=made.picture,
+        clock=made.clock,
+        agent=made.agent,
+        epoch=detail.run.epoch,
+        seq=detail.run.seq,
+        digest=detail.digest,
+    )
+
+
+def _common(run: Run) -> dict[str, Any]:
+    values = {name: getattr(run, name) for name in RunOut.__struct_fields__ if hasattr(run, name)}
+    return values | {
+        "url": f"/api/v1/runs/{run.id}",
+        "image_url": f"/api/v1/images/{run.image_sha256}" if run.image_stored else None,
+        "endpoints": endpoints_out(run),
+    }
+
+
+def endpoints_out(run: Run) -> dict[str, EndpointOut]:
+    """Every serum of a run with the titre that its profile reports."""
+    profile = profile_named(run.profile)
+    found = {}
+    for row, endpoint in run.endpoints.items():
+        k = endpoint.reported(profile)
+        found[row] = EndpointOut(
+            last_flowing=endpoint.last_flowing,
+            step_fit=endpoint.step_fit,
+            margin_ln=endpoint.margin_ln,
+            grade=endpoint.grade,
+            flags=endpoint.flags,
+            reported=k,
+            titre=None if k is None else titre_text(k, profile),
+        )
+    return found

@@ -1,0 +1,76 @@
+"""Central, wired: the one place where settings become a running server.
+
+The lifespan owns the engine, the broker, the ingest loop and the live streams, and closes them in the opposite order.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from litestar import Litestar
+from litestar.config.compression import CompressionConfig
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central import api, broker, dashboard, docs
+from central.access import authorise
+from central.auth import People
+from central.broker import Broker
+from central.db import make_engine
+from central.headers import safety_headers
+from central.live import Live
+from central.mqtt import run_ingest
+from central.parts import Parts, provide_parts
+from central.problems import to_response
+from central.settings import Settings
+from central.tokens import TokenKey
+
+# What people and programs send is small; pictures have a limit of their own.
+MAX_BODY_BYTES: Final = 64 * 1024
+
+
+def create_app(
+    settings: Settings,
+    *,
+    with_ingest: bool = True,
+    accounts: Broker | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Litestar:
+    """Central on a migrated database. Without ingest it serves what is there, and enrols at `accounts`."""
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            engine = make_engine(settings.database)
+            stack.push_async_callback(engine.dispose)
+            live = Live()
+            app.state.parts = await _start(stack, engine, live)
+            stack.callback(live.close)
+            yield
+
+    async def _start(stack: AsyncExitStack, engine: AsyncEngine, live: Live) -> Parts:
+        people = People(engine, TokenKey.load(settings.data_dir), now)
+        if not with_ingest:
+            return Parts(settings, engine, people, live, now, accounts, None)
+        mosquitto = await stack.enter_async_context(broker.running(settings, engine))
+        ingest = await stack.enter_async_context(
+            run_ingest(engine, mosquitto, now=now, on_runs=lambda _: live.announce())
+        )
+        return Parts(settings, engine, people, live, now, mosquitto, ingest)
+
+    return Litestar(
+        [*api.ROUTERS, dashboard.ROUTER, dashboard.static_files(), docs.swagger_ui()],
+        lifespan=[lifespan],
+        guards=[authorise],
+        dependencies={"parts": Provide(provide_parts)},
+        exception_handlers={HTTPException: to_response, Exception: to_response},
+        before_send=[safety_headers(over_https=settings.secure_cookies)],
+        # Streams must not wait for a full block, and pictures are compressed already.
+        compression_config=CompressionConfig(backend="gzip", exclude=["^/api/v1/events", "^/api/v1/images"]),
+        request_max_body_size=MAX_BODY_BYTES,
+        template_config=dashboard.template_config(),
+        openapi_config=docs.openapi_config(),
+        logging_config=None,
+    )

@@ -1,0 +1,56 @@
+"""The pages that people see, rendered on the server; every one works without internet and without scripts.
+
+`pages` what is shown, `forms` what is done, `words` what is said; `templates/` and `static/` how it looks.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import Router
+from litestar.plugins.jinja import JinjaTemplateEngine
+from litestar.static_files import create_static_files_router
+from litestar.template import TemplateConfig
+
+from central.api.paths import segment
+from central.dashboard import forms, pages
+from central.dashboard.words import utc
+
+_HERE: Final = Path(__file__).parent
+
+ROUTER: Final = Router(
+    "/",
+    route_handlers=[
+        pages.get_runs_page,
+        pages.get_run_page,
+        pages.get_submissions_page,
+        pages.get_submission_page,
+        pages.get_devices_page,
+        forms.get_sign_in,
+        forms.post_sign_in,
+        forms.post_sign_out,
+        forms.post_claim_form,
+        forms.post_revoke_form,
+    ],
+    include_in_schema=False,
+)
+
+
+def static_files() -> Router:
+    """Our own style sheet, script and mark."""
+    return create_static_files_router("/static", [_HERE / "static"], name="static")
+
+
+def template_config() -> TemplateConfig[Any]:
+    """Jinja with escaping everywhere and an error for a name that does not exist."""
+    environment = Environment(
+        loader=PackageLoader("central.dashboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {
+        "utc": utc,
+        "iso": lambda at: at.isoformat(),
+        "segment": segment,
+        "query_value": lambda text: quote(str(text), safe=""),
+    }
+    return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))

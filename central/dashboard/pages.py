@@ -1,0 +1,160 @@
+"""The pages: each reads what it shows in one transaction and fills one template."""
+
+from typing import Any, Final
+
+from litestar import get
+from litestar.response import Template
+
+from central.aggregate import display, summarise
+from central.api.devices import device_out
+from central.api.paths import (
+    After,
+    DeviceFilter,
+    RunPath,
+    SubmissionFilter,
+    SubmissionPath,
+    TestFilter,
+    from_segment,
+    missing,
+    with_query,
+)
+from central.api.submissions import labware_url, runs_of, summaries
+from central.dashboard.words import bars, endpoint_lines, facts, plate_map, run_line
+from central.db import reading
+from central.parts import CentralRequest, Parts, Wired, person_of
+from central.queries import get_run, list_devices, list_runs, list_submissions
+
+PAGE_SIZE: Final = 50
+
+
+def frame(request: CentralRequest, parts: Parts, here: str) -> dict[str, Any]:
+    """What every page shows around its content: who is signed in, where we are."""
+    person = person_of(request)
+    token = "" if person.session is None else parts.people.key.csrf_token(person.session.token_id)
+    return {"person": person, "csrf_token": token, "here": here, "admin": person.role == "admin"}
+
+
+def page(request: CentralRequest, parts: Parts, template: str, here: str, **values: Any) -> Template:
+    """A page for the signed-in person."""
+    return Template(template, context=frame(request, parts, here) | values)
+
+
+@get("/", include_in_schema=False)
+async def get_runs_page(
+    *,
+    request: CentralRequest,
+    parts: Wired,
+    after: After = None,
+    submission: SubmissionFilter = None,
+    test: TestFilter = None,
+    device: DeviceFilter = None,
+) -> Template:
+    """Runs, newest first; the first page updates itself."""
+    filters = {"submission": submission, "test": test, "device": device}
+    async with reading(parts.engine) as connection:
+        found = await list_runs(
+            connection, after=after, limit=PAGE_SIZE, submission=submission, test=test, device=device
+        )
+    following = None if found.next_after is None else with_query("/", after=found.next_after, **filters)
+    return page(
+        request,
+        parts,
+        "runs.html",
+        "/",
+        runs=tuple(run_line(run) for run in found.runs),
+        filters={name: value for name, value in filters.items() if value is not None},
+        live=after is None,
+        last_number=found.runs[0].number if found.runs else 0,
+        first_link=with_query("/", **filters),
+        next_link=following,
+    )
+
+
+@get("/runs/{run_id:str}", include_in_schema=False)
+async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -> Template:
+    """One run: picture, plate map, endpoints, and what it was made with."""
+    async with reading(parts.engine) as connection:
+        found = await get_run(connection, run_id)
+    if found is None:
+        raise missing("run", run_id)
+    return page(
+        request,
+        parts,
+        "run.html",
+        "/",
+        run=run_line(found.run),
+        image_url=f"/api/v1/images/{found.run.image_sha256}" if found.run.image_stored else None,
+        picture=found.reading.picture,
+        radius_px=round(found.reading.plate.pitch_px * 0.42, 1),
+        rows=plate_map(found.reading),
+        columns=found.reading.plate.columns,
+        endpoints=endpoint_lines(found.run),
+        facts=facts(found.run, found.reading),
+    )
+
+
+@get("/submissions", include_in_schema=False)
+async def get_submissions_page(request: CentralRequest, parts: Wired) -> Template:
+    """Submissions, the one with the newest run first."""
+    async with reading(parts.engine) as connection:
+        rows = await list_submissions(connection)
+    return page(request, parts, "submissions.html", "/submissions", submissions=rows)
+
+
+@get("/submissions/{submission:str}", include_in_schema=False)
+async def get_submission_page(
+    request: CentralRequest, parts: Wired, submission: SubmissionPath, test: TestFilter = None
+) -> Template:
+    """One submission: distribution, statistics, plates with the reading that counts, CSV."""
+    name = from_segment(submission)
+    runs = await runs_of(parts, name)
+    whole, tests = summaries(name, runs)
+    if test is not None:
+        runs = tuple(run for run in runs if run.test == test)
+        whole = summarise(name, test, runs)
+        if not runs:
+            raise missing("test", test)
+    return page(
+        request,
+        parts,
+        "submission.html",
+        "/submissions",
+        summary=whole,
+        tests=tests,
+        bars=bars(whole.distribution),
+        figures=_figures(whole.statistics),
+        runs=sorted((run_line(run) for run in runs), key=lambda run: (run.test or "", run.plate_number or "")),
+        labware_url=labware_url(name, test),
+    )
+
+
+def _figures(statistics: Any) -> tuple[tuple[str, str], ...]:
+    """Statistics as people read them, rounded half up."""
+    if statistics is None:
+        return ()
+    return (
+        ("Sera", str(statistics.n)),
+        ("Mean log₂", display(statistics.mean_log2, 2)),
+        ("GMT", display(statistics.gmt, 2)),
+        ("SD", display(statistics.sd_log2, 2)),
+        ("CV %", display(statistics.cv_percent, 2)),
+        ("Lowest", str(statistics.minimum)),
+        ("Median", display(statistics.median, 1)),
+        ("Highest", str(statistics.maximum)),
+        ("At or above cut-off", f"{statistics.positive} ({display(100 * statistics.positive_share, 1)} %)"),
+    )
+
+
+@get("/devices", include_in_schema=False)
+async def get_devices_page(request: CentralRequest, parts: Wired) -> Template:
+    """Devices, and a form that claims a new one."""
+    return await devices_page(request, parts)
+
+
+async def devices_page(request: CentralRequest, parts: Parts, **values: Any) -> Template:
+    """The devices page, with a fresh claim code or a message where there is one."""
+    async with reading(parts.engine) as connection:
+        rows = await list_devices(connection)
+    devices = tuple(device_out(row) for row in rows)
+    blank = {"claim": None, "message": None, "public_url": parts.public_url}
+    return page(request, parts, "devices.html", "/devices", devices=devices, **(blank | values))

@@ -1,0 +1,62 @@
+"""The running parts of one central, as `create_app` wired them; a route asks for them as `parts: Wired`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central.auth import DeviceCaller, People, Person
+from central.broker import Broker
+from central.live import Live
+from central.mqtt import Ingest
+from central.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What routes work with. `broker` and `ingest` are None where an app was made without them."""
+
+    settings: Settings
+    engine: AsyncEngine
+    people: People
+    live: Live
+    now: Callable[[], datetime]
+    broker: Broker | None
+    ingest: Ingest | None
+
+    @property
+    def public_url(self) -> str:
+        """Where people and devices reach this central."""
+        settings = self.settings
+        return settings.public_url.rstrip("/") or f"http://{settings.host}:{settings.port}"
+
+
+Wired: TypeAlias = NamedDependency[Parts]
+
+CentralRequest: TypeAlias = Request[Person | DeviceCaller | None, None, State]
+
+
+async def provide_parts(state: State) -> Parts:
+    """The parts that the lifespan put into the app's state."""
+    parts = state.parts
+    assert isinstance(parts, Parts)
+    return parts
+
+
+def person_of(request: CentralRequest) -> Person:
+    """The signed-in person; the access table let nobody else through."""
+    caller = request.user
+    assert isinstance(caller, Person), f"a route for people was reached by {caller!r}"
+    return caller
+
+
+def device_of(request: CentralRequest) -> DeviceCaller:
+    """The calling device; the access table let nobody else through."""
+    caller = request.user
+    assert isinstance(caller, DeviceCaller), f"a route for devices was reached by {caller!r}"
+    return caller
