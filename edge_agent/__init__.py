@@ -1,1 +1,10 @@
-"""The program on the reader: photograph, read, keep, sync."""
+"""The program on the reader: photograph, read, keep, sync.
+
+In reading order: `agent` (the story), `config`, `camera`, `barcode`, `vision`, `outbox`, `window` and `conversation`
+(what is sent when; both pure of sockets), `sync`, `uploads`, `enrol`, `health`, `doctor`.
+"""
+
+from importlib.metadata import version
+from typing import Final
+
+AGENT_VERSION: Final = version("wellread")

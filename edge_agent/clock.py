@@ -1,0 +1,46 @@
+"""The one place where the agent reads clocks: wall, monotonic, boot id; and the ids that are made from them.
+
+A reader without a battery clock may believe that it is 1970. So every moment carries the monotonic clock and the boot
+it belongs to, and nothing is ever ordered by wall time.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+_BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A wall time (UTC) and the monotonic clock at the same moment."""
+
+    at: datetime
+    monotonic_ns: int
+
+
+def read_clocks() -> Moment:
+    """The moment that this is called."""
+    return Moment(datetime.now(UTC), time.monotonic_ns())
+
+
+def read_boot_id() -> str:
+    """What the kernel calls this boot; `unknown` where it does not say."""
+    try:
+        return _BOOT_ID_FILE.read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def reading_id(at: datetime, random_bytes: bytes) -> str:
+    """A UUIDv7 (RFC 9562 §5.7) from a time and ten random bytes."""
+    if len(random_bytes) != 10:
+        raise ValueError(f"{len(random_bytes)} random bytes (expected 10)")
+    milliseconds = max(0, int(at.timestamp() * 1000)) & (1 << 48) - 1
+    number = milliseconds << 80 | int.from_bytes(random_bytes, "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=number))

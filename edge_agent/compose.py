@@ -1,0 +1,78 @@
+"""Wires an agent from its configuration: the one place where clocks, randomness, model, camera and threads meet."""
+
+import os
+import random
+import secrets
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+from edge_agent import agent, sync, uploads
+from edge_agent.barcode import find_code
+from edge_agent.camera import Frame, open_camera
+from edge_agent.clock import read_boot_id, read_clocks
+from edge_agent.config import Config
+from edge_agent.conversation import Conversation
+from edge_agent.enrol import Access, device_id, load_access
+from edge_agent.outbox import Outbox
+from edge_agent.vision import Model, load_model, read_plate
+from protocol.messages import ModelUsed
+from protocol.plate import Seat
+from protocol.profiles import profile_named
+
+
+def run(
+    config: Config,
+    *,
+    say: Callable[[dict[str, Any]], None],
+    notify: Callable[[str], None],
+    stop: Event,
+    trigger: Event,
+) -> None:
+    """Run the agent until `stop`."""
+    session, own_id = secrets.token_hex(4), device_id(config.state_dir, os.urandom)
+    model = load_model(config.model_folder, threads=config.threads)
+    outbox = Outbox(config.state_dir, session=session)
+    try:
+        reader = agent.Reader(
+            config=config,
+            device_id=own_id,
+            model=model.used,
+            boot_id=read_boot_id(),
+            outbox=outbox,
+            open_camera=lambda: open_camera(config.camera, outbox.was_captured),
+            read=_reading_with(config, model, config.parsed_seat),
+            say=say,
+            clocks=read_clocks,
+            random_bytes=os.urandom,
+            notify=notify,
+        )
+        agent.run(reader, _companions(config, outbox, own_id, model.used, session), stop, trigger)
+    finally:
+        outbox.close()
+
+
+def _reading_with(config: Config, model: Model, seat: Seat | None) -> Callable[[Frame], agent.Seen]:
+    profile = profile_named(config.profile)
+
+    def read(frame: Frame) -> agent.Seen:
+        view = read_plate(frame, profile, model=model, seat=seat)
+        return agent.Seen(view, find_code(view.photograph.image_bgr))
+
+    return read
+
+
+def _companions(
+    config: Config, outbox: Outbox, own_id: str, model: ModelUsed, session: str
+) -> dict[str, Callable[[Event], None]]:
+    def access() -> Access | None:
+        return load_access(config.state_dir, config.central.url)
+
+    def jitter() -> float:
+        return random.uniform(-1, 1)
+
+    conversation = Conversation(outbox, own_id, f"{model.name}-v{model.version}", clocks=read_clocks, jitter=jitter)
+    return {
+        "sync": lambda stop: sync.run(conversation, access, session, jitter, stop),
+        "uploads": lambda stop: uploads.run(outbox, access, jitter, stop),
+    }
