@@ -14,7 +14,7 @@ from edge_agent.vision.calls import call_wells
 from edge_agent.vision.detector import Model, ModelMismatch, load_model
 from edge_agent.vision.geometry import Placed
 from edge_agent.vision.image import Photograph, open_photograph
-from edge_agent.vision.locate import locate
+from edge_agent.vision.locate import locate_plate
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.quality import check_light, check_wells
 from edge_agent.vision.refusal import REASONS, Reason, Refused
@@ -55,7 +55,7 @@ def read_plate(
     photograph = open_photograph(frame.data)
     laps.append(timer())
     light = check_light(photograph.image_bgr)
-    placed = locate(photograph.image_bgr, model, expected=profile.format, seat=seat)
+    placed = locate_plate(photograph.image_bgr, model, expected=profile.format, seat=seat)
     laps.append(timer())
     form = placed.form
     patches = cut_patches(

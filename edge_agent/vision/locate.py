@@ -26,7 +26,7 @@ AGREEMENT_PITCH: Final = 0.3
 ENOUGH, ANOTHER_PLATE = 0.15, 0.5
 
 
-def locate(image_bgr: Image, model: Model, *, expected: PlateFormat, seat: Seat | None) -> Placed:
+def locate_plate(image_bgr: Image, model: Model, *, expected: PlateFormat, seat: Seat | None) -> Placed:
     """The plate in a picture, or a refusal that says why it is not certain where its wells are."""
     height, width = image_bgr.shape[:2]
     first = model.detect(image_bgr)
