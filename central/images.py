@@ -19,6 +19,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.db import insert_ignore
+from central.files import sync_folder
 from central.tables import images
 
 MAX_IMAGE_BYTES: Final = 25 * 1024 * 1024
@@ -113,7 +114,8 @@ def finish(folder: Path, sha256: str) -> StoredImage:
             part.flush()
             os.fsync(part.fileno())
             _part(whole).rename(whole)
-            _sync_folders(folder, whole)
+            for parent in (whole.parent, whole.parent.parent, folder):  # each may be new
+                sync_folder(parent)
     return _stored(whole, sha256)
 
 
@@ -152,16 +154,6 @@ def _media_type(file: BinaryIO) -> MediaType | None:
     file.seek(0)
     start = file.read(8)
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
-
-
-def _sync_folders(folder: Path, whole: Path) -> None:
-    """The new name, and the folders that may be new, are on disk after this."""
-    for parent in (whole.parent, whole.parent.parent, folder):
-        descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _stored(whole: Path, sha256: str) -> StoredImage:

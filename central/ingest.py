@@ -15,7 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import DATABASE_ERRORS, insert_ignore, row_at_fault, transaction, upsert
-from central.plan import Delivery, Planned, Refused, plan, refuse
+from central.fleet import record_status
+from central.plan import Delivery, Planned, Refused, plan, plan_state, refuse
 from central.tables import dead_letters, devices, images, runs
 from protocol.codec import digest
 from protocol.messages import VERSION, Ack, Rejection
@@ -57,6 +58,20 @@ async def ingest(engine: AsyncEngine, deliveries: Sequence[Delivery], *, now: da
         if not row_at_fault(error):
             raise DatabaseUnavailableError(_brief(error)) from error
     return _merge([await _commit_alone(engine, each, now) for each in plans])
+
+
+async def record_states(engine: AsyncEngine, deliveries: Sequence[Delivery], *, now: datetime) -> None:
+    """Keep the presence that these state messages tell of; what cannot be read is a dead letter, like a reading."""
+    try:
+        async with transaction(engine) as connection:
+            for delivery in deliveries:
+                state = plan_state(delivery)
+                if isinstance(state, Refused):
+                    await _keep(connection, [state], now)
+                else:
+                    await record_status(connection, state, now=now)
+    except DATABASE_ERRORS as error:
+        raise DatabaseUnavailableError(_brief(error)) from error
 
 
 async def _commit_alone(engine: AsyncEngine, each: Planned | Refused, now: datetime) -> Outcome:

@@ -52,7 +52,6 @@ def configuration(folder: Path, port: int, *, user: str | None) -> str:
         "connection_messages false",
         "log_dest stderr",
         *(f"log_type {kind}" for kind in ("error", "warning", "notice", "information")),
-        f"pid_file {folder / 'pid'}",
     ]
     if user is not None:
         lines.append(f"user {user}")

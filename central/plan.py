@@ -15,7 +15,7 @@ from central.tables import runs
 from protocol.codec import as_json, compress, decode, decompress, open_envelope
 from protocol.endpoint import plate_endpoints
 from protocol.errors import RejectionCode, RemoteProtocolError
-from protocol.messages import PlateReading, ReadingEnvelope, Well
+from protocol.messages import DeviceStatus, PlateReading, ReadingEnvelope, Well
 from protocol.profiles import profile_named
 from protocol.topics import parse_topic
 
@@ -66,6 +66,24 @@ def plan(delivery: Delivery, now: datetime) -> Planned | Refused:
     except (ValueError, ArithmeticError, LookupError) as error:
         # A value that our own rules stumble over is refused like any other: it must not stop those behind it.
         return refuse(delivery, "undecodable", f"{type(error).__name__}: {error}")
+
+
+def plan_state(delivery: Delivery) -> DeviceStatus | Refused:
+    """The presence that a state message tells of."""
+    try:
+        return _status(delivery)
+    except RemoteProtocolError as error:
+        return refuse(delivery, error.code, error.detail)
+
+
+def _status(delivery: Delivery) -> DeviceStatus:
+    device_id, _ = parse_topic(delivery.topic)
+    status = decode(delivery.payload, DeviceStatus)
+    if status.device_id != device_id:
+        detail = f"the status is of device {status.device_id!r} (expected {device_id!r}, whose topic it came on)"
+        raise RemoteProtocolError("wrong_device", detail)
+    _check_storable(status, "the status")
+    return status
 
 
 def _row(delivery: Delivery, now: datetime) -> dict[str, Any]:
@@ -137,8 +155,13 @@ def _check_fits(row: dict[str, Any]) -> None:
             raise RemoteProtocolError("undecodable", detail)
         if isinstance(value, str) and not value.isprintable():
             raise RemoteProtocolError("undecodable", f"{name} {value[:80]!r} (expected printable text)")
-    if b"\\u0000" in as_json(row["wells"]):  # PostgreSQL cannot store it in JSON
-        raise RemoteProtocolError("undecodable", "a NUL character in a well's flags (expected text)")
+    _check_storable(row["wells"], "a well's flags")
+
+
+def _check_storable(value: Any, what: str) -> None:
+    """PostgreSQL cannot store U+0000 in JSON."""
+    if b"\\u0000" in as_json(value):
+        raise RemoteProtocolError("undecodable", f"a NUL character in {what} (expected text)")
 
 
 class _Id(msgspec.Struct, frozen=True):
