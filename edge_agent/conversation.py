@@ -88,9 +88,9 @@ class Conversation:
                 one = chosen.pop(outgoing.id)
                 self._window = self._window.sent(one, now_s, self._jitter())
                 messages.append(self._reading_message(one, outgoing.document))
-            for damaged in chosen:
-                self._window = self._window.answered(damaged)
-                _log.error("reading damaged on this reader", id=damaged)
+            for not_sent in chosen:
+                self._window = self._window.answered(not_sent)
+                _log.warning("reading not sent: damaged here, or answered meanwhile", id=not_sent)
         return messages + self._status(now_s)
 
     def received(self, topic: str, payload: bytes) -> None:

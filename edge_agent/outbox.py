@@ -37,6 +37,7 @@ DAMAGED: Final = "damaged"
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
 
 _COUNTS: Final = "SELECT state, count(*) AS n FROM readings WHERE state != ? GROUP BY state"
+_SENDABLE: Final = "SELECT * FROM readings WHERE id = ? AND state IN (?, ?)"
 _FOR_PRUNING: Final = (
     "SELECT seq, state, settled_at, picture_sha256, picture_bytes, picture_state FROM readings ORDER BY seq"
 )
@@ -130,11 +131,14 @@ class Outbox:
         return chosen
 
     def send(self, ids: Iterable[str]) -> list[Outgoing]:
-        """Count a sending of each reading and return its bytes; one that is damaged is quarantined instead."""
+        """Count a sending of each reading and return its bytes.
+
+        One that is damaged is quarantined instead; one that was answered meanwhile is left alone.
+        """
         outgoing = []
         with self._transaction():
             for reading_id in ids:
-                for row in self._rows("SELECT * FROM readings WHERE id = ?", reading_id):
+                for row in self._rows(_SENDABLE, reading_id, State.PENDING, State.SENT):
                     wrong = damage(row)
                     if wrong:
                         self._step(reading_id, Event.REJECTED, rejected_code=DAMAGED, rejected_detail=wrong)

@@ -1,0 +1,199 @@
+"""The conversation over a wire that drops, doubles and reorders: everything settles once, nothing before `accepted`."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from edge_agent.conversation import FIRST_FAILURE, HEARTBEAT_S, NO_MATCHING_SUBSCRIBERS, Conversation, Message
+from edge_agent.outbox import LIVE_S, Outbox
+from protocol import codec, topics
+from protocol.delivery import SEND_WINDOW
+from protocol.messages import VERSION, Ack, DeviceStatus, ReadingEnvelope
+from tests.edge_agent.bench import kept, open_outbox, put, states
+from tests.make import make_reading_id
+from tests.standins import FakeBroker, FakeCentral, ManualClock, readings
+
+ONLINE = FakeCentral.presence(online=True)
+OFFLINE = FakeCentral.presence(online=False)
+
+
+def converse(outbox: Outbox, clock: ManualClock) -> Conversation:
+    return Conversation(outbox, "bench-1", "hi-wells-v1", clocks=clock, jitter=lambda: 0.0)
+
+
+def ack(*accepted: str, epoch: str = "epoch-1") -> tuple[str, bytes]:
+    return topics.topic("bench-1", "ack"), codec.encode(Ack(VERSION, epoch, accepted=accepted))
+
+
+def status(messages: list[Message]) -> DeviceStatus:
+    (message,) = [one for one in messages if one.topic.endswith("/state")]
+    assert message.retain
+    return codec.decode(message.payload, DeviceStatus)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_reading_settles_once_over_a_bad_wire(tmp_path: Path, seed: int) -> None:
+    clock, broker = ManualClock(), FakeBroker(seed, drop=0.3, double=0.3)
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        central = FakeCentral(lambda topic, payload: broker.publish(conversation.received, topic, payload))
+        conversation.connected("s-1")
+        ids = put(outbox, *range(1, 41))
+        for step in range(1000):
+            if step % 7 == seed % 7:
+                conversation.received(*(ONLINE if step % 2 else OFFLINE))
+            for message in conversation.due():
+                broker.publish(central.received, message.topic, message.payload)
+            broker.deliver()
+            settled = {name for name, state in states(tmp_path).items() if state == "settled"}
+            assert settled <= set(central.committed)
+            if len(settled) == len(ids):
+                break
+            clock.advance(5)
+        assert sorted(central.committed) == sorted(ids)
+        assert outbox.depth().pending == 0
+
+
+def test_the_brokers_own_word_settles_nothing(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        conversation.connected("s-1")
+        ids = put(outbox, 1)
+        assert readings(conversation.due()) == ids
+        conversation.puback(ids[0], 0)
+        assert states(tmp_path) == {ids[0]: "sent"}
+
+
+def test_a_reading_that_the_broker_refuses_is_sent_again(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        ids = put(outbox, 1)
+        conversation.due()
+        conversation.puback(ids[0], FIRST_FAILURE + 7)
+        clock.advance(3)
+        assert readings(conversation.due()) == ids
+
+
+def test_at_most_a_window_is_without_an_answer(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        conversation.received(*ONLINE)
+        put(outbox, *range(1, 50))
+        assert len(readings(conversation.due())) == SEND_WINDOW
+        assert readings(conversation.due()) == []
+
+
+@pytest.mark.parametrize("how", ["never heard of", "said goodbye", "nobody subscribed"])
+def test_while_central_is_away_only_a_probe_goes_out(tmp_path: Path, how: str) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        conversation.connected("s-1")
+        if how == "said goodbye":
+            conversation.received(*ONLINE)
+            conversation.received(*OFFLINE)
+        if how == "nobody subscribed":
+            conversation.received(*ONLINE)
+            conversation.puback("any", NO_MATCHING_SUBSCRIBERS)
+        put(outbox, *range(1, 10))
+        assert len(readings(conversation.due())) == 1
+
+
+def test_an_answer_to_the_probe_opens_the_window(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        put(outbox, *range(1, 10))
+        (probe,) = readings(conversation.due())
+        conversation.received(*ack(probe))
+        assert len(readings(conversation.due())) == 8
+
+
+def test_an_acknowledgement_for_another_outbox_settles_nothing(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        ids = put(outbox, 1)
+        converse(outbox, clock).received(*ack(*ids, epoch="of-another-card"))
+        assert states(tmp_path) == {ids[0]: "pending"}
+
+
+@pytest.mark.parametrize("payload", [b"", b"nonsense", codec.compress(b'{"v":9}'), codec.compress(b'{"v":1}')])
+def test_nonsense_on_the_ack_topic_changes_nothing(tmp_path: Path, payload: bytes) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        ids = put(outbox, 1)
+        converse(outbox, clock).received(topics.topic("bench-1", "ack"), payload)
+        assert states(tmp_path) == {ids[0]: "pending"}
+
+
+def test_a_rejected_reading_is_set_aside_with_centrals_words(tmp_path: Path) -> None:
+    clock, broker = ManualClock(), FakeBroker(1)
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        answers = FakeCentral(conversation.received, reject=frozenset({make_reading_id(1)}))
+        ids = put(outbox, 1)
+        for message in conversation.due():
+            broker.publish(answers.received, message.topic, message.payload)
+        broker.deliver()
+        clock.advance(1000)
+        assert readings(conversation.due()) == []
+    assert states(tmp_path) == {ids[0]: "quarantined"}
+
+
+def test_pictures_that_central_wants_are_noted(tmp_path: Path) -> None:
+    clock, picture = ManualClock(), codec.digest(kept(1)[1])
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        central = FakeCentral(conversation.received, wanted=(picture,))
+        put(outbox, 1)
+        for message in conversation.due():
+            central.received(message.topic, message.payload)
+        assert [one.sha256 for one in outbox.wanted()] == [picture]
+
+
+def test_what_waited_long_is_marked_as_history(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        conversation.received(*ONLINE)
+        put(outbox, 1)
+        clock.advance(LIVE_S + 1)
+        put(outbox, 2)
+        sent = [codec.decode(m.payload, ReadingEnvelope) for m in conversation.due() if m.reading_id]
+    assert [(one.seq, one.historical) for one in sent] == [(2, False), (1, True)]
+
+
+def test_birth_and_will_carry_the_same_session(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        will = codec.decode(conversation.will("s-7").payload, DeviceStatus)
+        birth = status(conversation.connected("s-7"))
+    assert (will.online, birth.online, will.session, birth.session) == (False, True, "s-7", "s-7")
+    assert birth.outbox is not None
+    assert birth.outbox.epoch == "epoch-1"
+
+
+def test_status_goes_out_on_change_and_as_a_heartbeat(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        conversation.connected("s-1")
+        clock.advance(2)
+        assert conversation.due() == []
+        put(outbox, 1)
+        clock.advance(2)
+        changed = status(conversation.due()).outbox
+        assert changed is not None
+        assert changed.pending == 1
+        outbox.settle([make_reading_id(1)])
+        clock.advance(2)
+        conversation.due()
+        clock.advance(HEARTBEAT_S - 2)
+        assert conversation.due() == []
+        clock.advance(3)
+        assert status(conversation.due()).online

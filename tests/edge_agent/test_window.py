@@ -1,0 +1,101 @@
+"""The window: never too many unanswered, never twice too soon, live readings first, the rest in the end."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.window import KEPT_FOR_LIVE, PROBE_WINDOW, Waiting, Window
+from protocol.delivery import SEND_WINDOW, retry_delay_s
+
+
+def waiting(*seqs: int, historical: bool = False) -> list[Waiting]:
+    return [Waiting(f"r{seq}", seq, historical) for seq in seqs]
+
+
+def send_all(window: Window, ones: list[Waiting], now_s: float) -> Window:
+    for one in ones:
+        window = window.sent(one, now_s, 0.0)
+    return window
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.booleans()),
+        st.tuples(st.just("wait"), st.floats(0.1, 400)),
+        st.tuples(st.just("answer"), st.integers(0, 200)),
+        st.tuples(st.just("restart"), st.booleans()),
+    ),
+    max_size=120,
+)
+
+
+@given(STEPS)
+def test_never_more_in_flight_than_the_window_and_never_again_before_its_time(steps: list[tuple[str, object]]) -> None:
+    window, queue, now_s, seq, sent_at = Window(SEND_WINDOW), [], 0.0, 0, {}
+    for kind, value in steps:
+        if kind == "put":
+            seq += 1
+            queue.append(Waiting(f"r{seq}", seq, bool(value)))
+        elif kind == "wait":
+            now_s += float(str(value))
+        elif kind == "answer":
+            window = window.answered(f"r{value}")
+        else:
+            window, sent_at = window.restarted(SEND_WINDOW if value else PROBE_WINDOW, now_s, 0.0), {}
+        before = len(window.in_flight)
+        chosen = window.choose(queue, now_s)
+        assert len({one.id for one in chosen}) == len(chosen)
+        for one in chosen:
+            assert now_s - sent_at.get(one.id, -1e9) >= retry_delay_s(1, 0.0)
+            sent_at[one.id] = now_s
+        window = send_all(window, chosen, now_s)
+        queue = [one for one in queue if one.id not in window.in_flight]
+        assert len(window.in_flight) <= max(window.size, before)
+
+
+@given(st.lists(st.booleans(), max_size=150), st.integers(1, SEND_WINDOW))
+def test_everything_that_waits_is_sent_once_answers_come(lanes: list[bool], size: int) -> None:
+    queue = [Waiting(f"r{seq}", seq, historical) for seq, historical in enumerate(lanes)]
+    window, sent = Window(size), []
+    for _ in range(len(lanes) + 1):
+        chosen = window.choose([one for one in queue if one.id not in sent], 0.0)
+        window = send_all(window, chosen, 0.0)
+        for one in chosen:
+            sent.append(one.id)
+            window = window.answered(one.id)
+    assert sorted(sent) == sorted(one.id for one in queue)
+
+
+def test_live_readings_go_before_the_backlog_and_each_lane_in_order() -> None:
+    queue = waiting(1, 2, 3, historical=True) + waiting(9, 8)
+    assert [one.seq for one in Window(32).choose(queue, 0.0)] == [8, 9, 1, 2, 3]
+
+
+def test_the_backlog_leaves_room_for_live_readings() -> None:
+    backlog = waiting(*range(100), historical=True)
+    window = send_all(Window(32), Window(32).choose(backlog, 0.0), 0.0)
+    assert len(window.in_flight) == 32 - KEPT_FOR_LIVE
+    assert [one.seq for one in window.choose(backlog + waiting(200), 0.0)] == [200]
+
+
+def test_an_unanswered_reading_is_sent_again_later_each_time() -> None:
+    window, now_s, gaps = send_all(Window(32), waiting(1), 0.0), 0.0, []
+    for _ in range(9):
+        due_s = window.in_flight["r1"].resend_at_s
+        assert window.choose([], due_s - 0.001) == []
+        gaps.append(due_s - now_s)
+        now_s = due_s
+        window = send_all(window, window.choose([], now_s), now_s)
+    assert gaps == [2, 4, 8, 16, 32, 64, 128, 256, 300]
+
+
+def test_while_central_is_away_only_one_of_many_in_flight_is_repeated() -> None:
+    window = send_all(Window(32), waiting(*range(20)), 0.0).restarted(PROBE_WINDOW, 10.0, 0.0)
+    assert [one.seq for one in window.choose(waiting(99), 1000.0)] == [0]
+
+
+def test_when_central_comes_back_what_was_in_flight_is_sent_soon() -> None:
+    window = send_all(Window(PROBE_WINDOW), waiting(1), 0.0)
+    for _ in range(8):
+        window = send_all(window, window.choose([], 1e6), 1e6)
+    back = window.restarted(SEND_WINDOW, 2e6, 0.0)
+    assert [one.seq for one in back.choose([], 2e6 + retry_delay_s(1, 0.0))] == [1]
