@@ -1,0 +1,80 @@
+"""Every well has a state: called, or openly not read."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge_agent.vision.calls import call_wells
+from edge_agent.vision.detector import CALLS_CLASSES
+from edge_agent.vision.image import Photograph
+from protocol.assay import Call
+from tests.edge_agent.vision.scenes import PICTURE, make_scene
+from tests.make import HI
+
+NETWORK = SimpleNamespace(classes=CALLS_CLASSES, temperature=1.0, patch_pitches=0.9)
+PATCHES = np.full((96, 64, 64, 3), 90, np.uint8)
+
+
+def called(logits=(0, 0, 0, 0, 9), patches=PATCHES, scene=None, picture=PICTURE, scale=1.0):
+    scene = scene or make_scene()
+    manifest = SimpleNamespace(networks=SimpleNamespace(calls=NETWORK))
+    model = SimpleNamespace(manifest=manifest, call_logits=lambda _: np.tile(np.array(logits, float), (96, 1)))
+    image = np.zeros((picture[1], picture[0], 3), np.uint8)
+    photograph = Photograph(image, round(picture[0] * scale), round(picture[1] * scale), "image/jpeg")
+    return call_wells(model, patches, scene.place(), photograph, HI)
+
+
+def test_every_well_of_the_plate_has_a_state() -> None:
+    assert tuple(called()) == HI.format.names()
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_call_is_the_likeliest_class(index: int) -> None:
+    well = called(np.eye(5)[index] * 8)["C7"]
+    assert well.call == Call(CALLS_CLASSES[index])
+    assert well.confidence == well.candidates[well.call] > 0.99
+
+
+def test_candidates_are_all_above_a_twentieth_best_first() -> None:
+    well = called(np.log([0.5, 0.3, 0.1, 0.06, 0.04]))["A1"]
+    assert list(well.candidates) == [Call.FLOWING, Call.BUTTON, Call.PARTIAL, Call.DIFFUSE]
+
+
+@pytest.mark.parametrize(("share", "flags"), [(0.59, ("low_confidence",)), (0.61, ())])
+def test_low_confidence_is_the_profiles_limit(share: float, flags: tuple[str, ...]) -> None:
+    rest = (1 - share) / 4
+    assert called(np.log([share, rest, rest, rest, rest]))["A1"].flags == flags
+
+
+def test_clear_well_without_cells_is_empty_not_negative() -> None:
+    assert called()["H12"].call is Call.EMPTY
+
+
+def test_well_placed_by_the_lattice_is_called_and_flagged() -> None:
+    wells = called(scene=make_scene().without(column=11))
+    assert wells["A12"].call is Call.EMPTY
+    assert wells["A12"].flags == ("not_seen",)
+    assert wells["A11"].flags == ()
+
+
+def test_well_under_glare_is_obscured() -> None:
+    patches = PATCHES.copy()
+    patches[0, 16:48, 16:48] = 255
+    wells = called(patches=patches)
+    assert (wells["A1"].call, wells["A1"].flags, wells["A1"].candidates) == (Call.OBSCURED, ("glare",), {})
+    assert wells["A2"].call is Call.EMPTY
+
+
+def test_well_outside_the_picture_is_not_read() -> None:
+    scene = make_scene()
+    edge = int(scene.centres_px[10, 0] + 0.6 * scene.pitch_px)
+    wells = called(scene=scene, picture=(edge, PICTURE[1]))
+    assert wells["A12"].call is Call.NOT_READ
+    assert "out_of_picture" in wells["A12"].flags
+    assert wells["A11"].call is Call.EMPTY
+
+
+def test_centres_are_in_the_pixels_of_the_photograph() -> None:
+    small, large = called()["D5"].centre_px, called(scale=2.0)["D5"].centre_px
+    assert large == pytest.approx([2 * small[0] + 0.5, 2 * small[1] + 0.5], abs=0.02)
