@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.vision.patches import cut_patches
+from edge_agent.vision.tensors import letterbox
 from models.training.render import render_plate, render_stage
 from models.training.spec import Doubles, Floats, Image, PlateSpec, Truth
 
 INPUT_SIZE = (640, 480)
-PADDING = 114
 PATCH_PX = 64
 PATCH_PITCHES = 0.9
 PLATES_PER_SHARD = 20
@@ -41,17 +41,6 @@ def write_calls(folder: Path, plates: int, seed: int, processes: int = 2) -> Non
     _each(partial(_write_calls_shard, folder), shards, processes)
 
 
-def letterbox(image: Image) -> tuple[Image, float]:
-    """Scaled to fit 640 × 480, padded at the bottom and on the right; returns the scale."""
-    height, width = image.shape[:2]
-    scale = min(INPUT_SIZE[0] / width, INPUT_SIZE[1] / height)
-    size = (min(INPUT_SIZE[0], round(width * scale)), min(INPUT_SIZE[1], round(height * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    boxed = np.full((INPUT_SIZE[1], INPUT_SIZE[0], 3), PADDING, np.uint8)
-    boxed[: size[1], : size[0]] = cv2.resize(image, size, interpolation=method)
-    return boxed, scale
-
-
 def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floats:
     """Rows of x1, y1, x2, y2, class in letterboxed pixels; what is mostly outside the picture is left out."""
     quad = truth.plate_quad_px
@@ -69,20 +58,19 @@ def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floa
 def draw_detector_picture(seed: int) -> tuple[Image, Floats]:
     """One training picture of the detector: any plate in any position, or a bench without one."""
     rng = np.random.default_rng([seed, 1])
-    width, height = [(640, 480), (640, int(rng.integers(360, 481))), (int(rng.integers(270, 480)), 480)][
-        rng.choice(3, p=[0.5, 0.25, 0.25])
-    ]
+    shape = rng.choice(3, p=[0.5, 0.25, 0.25])  # 4:3 as most cameras, wider, narrower
+    width, height = [(640, 480), (640, int(rng.integers(360, 480))), (int(rng.integers(480, 640)), 480)][shape]
     zoom = int(rng.choice([1, 2], p=[0.75, 0.25]))
     size_px = (width * zoom, height * zoom)
     if rng.random() < 0.04:
-        return letterbox(render_stage(seed, size_px, "varied"))[0], np.zeros((0, 5), np.float32)
+        return _letterboxed(render_stage(seed, size_px, "varied"))[0], np.zeros((0, 5), np.float32)
     hi = rng.random() < 0.5
     plate_format = 96 if hi else int(rng.choice([96, 384, 24, 48, 12, 6], p=[0.5, 0.2, 0.12, 0.1, 0.04, 0.04]))
     spec = PlateSpec(
         difficulty="varied", size_px=size_px, plate_format=plate_format, contents="hi" if hi else "generic"
     )
     image, truth = render_plate(seed, spec)
-    boxed, scale = letterbox(image)
+    boxed, scale = _letterboxed(image)
     return boxed, detector_boxes(truth, scale, size_px)
 
 
@@ -115,6 +103,12 @@ def load_calls(folder: Path) -> tuple[Image, Floats]:
     """All patches and soft labels of a folder, in the order of their seeds."""
     shards = [np.load(path) for path in sorted(folder.glob("*.npz"))]
     return np.concatenate([shard["patches"] for shard in shards]), np.concatenate([shard["soft"] for shard in shards])
+
+
+def _letterboxed(image: Image) -> tuple[Image, float]:
+    """The device's own letterbox, back in the renderer's colour order; its scale."""
+    rgb, box = letterbox(image, *INPUT_SIZE)
+    return np.ascontiguousarray(rgb[..., ::-1]), box.scale
 
 
 def _inside(truth: Truth, size_px: tuple[int, int], pitch_px: float) -> NDArray[np.bool_]:
