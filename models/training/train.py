@@ -1,6 +1,6 @@
 """Learn the networks from rendered pictures only.
 
-    python -m models.training.train wells --steps 1800
+    python -m models.training.train wells --steps 2000
     python -m models.training.train calls --epochs 8
 
 Steps and seeds are fixed, so a run can be repeated (to the rounding of the machine); an average of the weights over
@@ -179,8 +179,8 @@ def main() -> None:
     """Command line: render what is missing, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["wells", "calls"])
-    parser.add_argument("--renders", type=int, help="pictures (wells, 4200) or plates (calls, 1200) to render")
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--renders", type=int, help="pictures (wells, 3600) or plates (calls, 900) to render")
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -189,11 +189,11 @@ def main() -> None:
     folder = DATA / arguments.network
     if arguments.network == "wells":
         if not folder.exists():
-            write_wells(folder, arguments.renders or 4200, WELLS_SEED, arguments.threads)
+            write_wells(folder, arguments.renders or 3600, WELLS_SEED, arguments.threads)
         train_wells(folder, DATA / "wells.pt", arguments.steps)
     else:
         if not folder.exists():
-            write_calls(folder, arguments.renders or 1200, CALLS_SEED, arguments.threads)
+            write_calls(folder, arguments.renders or 900, CALLS_SEED, arguments.threads)
         train_calls(folder, DATA / "calls.pt", arguments.epochs)
 
 
