@@ -86,7 +86,9 @@ def draw_cells(
     return Cells(np.clip(opacity, 0, 1), soft, veil, calls == DIFFUSE)
 
 
-def draw_veil(rng: np.random.Generator, cells: Cells, x: Floats, y: Floats, disc_radius: float) -> Floats:
+def draw_veil(
+    rng: np.random.Generator, cells: Cells, x: Floats, y: Floats, *, disc_radius: float, least_edge: float
+) -> Floats:
     """Opacity of cells that stayed spread over the floor, unevenly: all of a diffuse well, a residue elsewhere.
 
     Without uneven residues under buttons and tears, a network takes every veil for a partial (measured on the probe).
@@ -95,7 +97,7 @@ def draw_veil(rng: np.random.Generator, cells: Cells, x: Floats, y: Floats, disc
     distance = np.sqrt(x * x + y * y)
     angle, kind = column(rng, 0, 6.28, count), rng.random((count, 1, 1))
     along = x * np.cos(angle) + y * np.sin(angle)
-    one_sided = ramp((disc_radius * column(rng, -0.1, 1.2, count) - along) / column(rng, 0.04, 0.2, count))
+    one_sided = ramp((disc_radius * column(rng, -0.1, 1.2, count) - along) / column(rng, least_edge, 0.2, count))
     outer = ramp((distance - disc_radius * column(rng, 0.4, 1, count)) / column(rng, 0.03, 0.12, count))
     central = 1 - column(rng, 0, 0.7, count) * outer
     hollow = 1 - column(rng, 0, 0.6, count) * np.exp(-0.5 * np.square(distance / column(rng, 0.05, 0.15, count)))

@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_agent.camera import Frame
 from edge_agent.vision import Model, Refused, read_plate
-from edge_agent.vision.locate import locate
+from edge_agent.vision.locate import locate_plate
 from edge_agent.vision.patches import cut_patches
 from models.training.measure import call_scores, confusion, endpoints
 from models.training.spec import CLASSES, Doubles, Image, project, well_names
@@ -111,7 +111,7 @@ def _find_plates(model: Model, folder: Path) -> dict[str, dict[str, int]]:
 def _placed_outcome(model: Model, image: Image, plates: list[dict[str, Any]]) -> str:
     form = plate_format(plates[0]["rows"] * plates[0]["cols"])
     try:
-        placed = locate(image, model, expected=form, seat=None)
+        placed = locate_plate(image, model, expected=form, seat=None)
     except Refused as refused:
         return f"refused_{refused.reason}"
     centres = placed.centres_px

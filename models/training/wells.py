@@ -58,7 +58,11 @@ class WellPainter:
         cells = draw_cells(self._rng, self._habit, calls, x=cell_x, y=cell_y, disc_radius=self._look.disc_radius)
         disc = self._disc_ground(under, disc_x, disc_y, distance)
         if liquids is None:
-            disc = self._veiled(disc, draw_veil(self._rng, cells, disc_x, disc_y, self._look.disc_radius))
+            least_edge = 0.12 if self._look.plain else 0.04
+            veil = draw_veil(
+                self._rng, cells, disc_x, disc_y, disc_radius=self._look.disc_radius, least_edge=least_edge
+            )
+            disc = self._veiled(disc, veil)
             cell_bgr = self._look.cell_bgr * self._rng.uniform(0.9, 1.1, (count, 1, 1, 1)).astype(np.float32)
             disc += (cell_bgr - disc) * cells.opacity[..., None]
         else:
