@@ -60,6 +60,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     source = os.environ if environment is None else environment
     values = {name[len(PREFIX) :].lower(): value for name, value in source.items() if name.startswith(PREFIX)}
     values.pop("plates", None)  # the folder of photographs that the tests use
+    values = {name: value for name, value in values.items() if not name.startswith("agent_")}  # a reader's, beside us
     for name in values:
         if name not in Settings.__struct_fields__:
             near = get_close_matches(name, Settings.__struct_fields__, n=1)
