@@ -52,7 +52,6 @@ ACCESS: Final[dict[str, frozenset[Who]]] = {
     "POST /api/v1/enrolments": _ANYONE,  # the claim code is the credential
     "POST /sign-out": _PEOPLE,
     "GET /": _PEOPLE,
-    "GET /runs": _PEOPLE,
     "GET /runs/{run_id}": _PEOPLE,
     "GET /submissions": _PEOPLE,
     "GET /submissions/{submission}": _PEOPLE,

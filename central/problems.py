@@ -4,6 +4,7 @@
 finds the line in the log. What nobody foresaw is a 500 that says nothing else.
 """
 
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -56,7 +57,9 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[A
     """The answer to a request that ended in this exception."""
     status, detail, headers = _facts(error)
     if status >= 500:
-        log.error("request_failed", request_id=request_id(request), path=request.url.path, exc_info=error)
+        # As text: a log's own renderer may print local variables, and those hold passwords.
+        trace = "".join(traceback.format_exception(error))
+        log.error("request_failed", request_id=request_id(request), path=request.url.path, trace=trace)
     wants_page = not request.url.path.startswith(("/api", "/healthz", "/readyz", "/metrics"))
     if wants_page and isinstance(error, NotSignedInError):
         return _to_sign_in(request)
@@ -95,7 +98,7 @@ def _field_errors(error: Exception) -> tuple[FieldError, ...]:
         return ()
     found = []
     for entry in extra:
-        key, source = str(entry.get("key", "")), str(entry.get("source", "body"))
+        key, source = str(entry.get("key", "")), str(getattr(entry.get("source"), "value", "body"))
         pointer = "/" + key.replace(".", "/") if source == "body" else f"#/{source}/{key}"
         found.append(FieldError(pointer, str(entry.get("message", ""))))
     return tuple(found)

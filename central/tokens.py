@@ -7,6 +7,7 @@ algorithm is fixed by the key (RFC 8725 §3.1), and `aud` and `typ` keep an API 
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class TokenKey:
 
 def _registry(audience: Audience, now: datetime) -> jwt.JWTClaimsRegistry:
     return jwt.JWTClaimsRegistry(
-        now=int(now.timestamp()),
+        now=math.ceil(now.timestamp()),  # `iat` has fractions: a token of this very second is not from the future
         leeway=0,
         iss={"essential": True, "value": _ISSUER},
         aud={"essential": True, "value": audience},

@@ -5,18 +5,18 @@ from typing import Annotated
 
 import msgspec
 from litestar import get, post
+from litestar.params import JSONBody
 
 from central.api.paths import DevicePath, missing
+from central.auth import Person
 from central.db import reading
-from central.fleet import ClaimError, create_claim, redeem, revoke
-from central.parts import CentralRequest, Wired, person_of
+from central.fleet import Claim, ClaimError, create_claim, redeem, revoke
+from central.parts import CentralRequest, Parts, Wired, person_of
 from central.problems import ProblemError
 from central.queries import DeviceRow, list_devices
 from protocol.messages import Enrolment, EnrolmentRequest, OutboxDepth, Refusal
 
-DeviceName = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
-]
+DeviceName = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,10 +70,18 @@ async def get_devices(parts: Wired) -> DevicesOut:
     summary="Make a claim code",
     description="The reader that enrols with it within 15 minutes becomes a device of this name. Shown once.",
 )
-async def post_claim(request: CentralRequest, parts: Wired, data: ClaimIn) -> ClaimOut:
+async def post_claim(request: CentralRequest, parts: Wired, data: JSONBody[ClaimIn]) -> ClaimOut:
     """A one-time code for one new device."""
-    claim = await create_claim(parts.engine, data.name.strip(), by=person_of(request).name, now=parts.now())
+    claim = await new_claim(parts, data.name, person_of(request))
     return ClaimOut(claim.code, claim.name, claim.expires_at)
+
+
+async def new_claim(parts: Parts, name: str, person: Person) -> Claim:
+    """A claim code for a device of this name; 422 where it is no name."""
+    try:
+        return await create_claim(parts.engine, name, by=person.name, now=parts.now())
+    except ValueError as error:
+        raise ProblemError(422, str(error)) from error
 
 
 @post(
@@ -82,14 +90,14 @@ async def post_claim(request: CentralRequest, parts: Wired, data: ClaimIn) -> Cl
     summary="Enrol a device",
     description="A reader trades a claim code for its broker credentials and upload token. The code is the credential.",
 )
-async def post_enrolment(parts: Wired, data: EnrolmentRequest) -> Enrolment:
+async def post_enrolment(parts: Wired, data: JSONBody[EnrolmentRequest]) -> Enrolment:
     """Credentials for a new device; they work once this answers."""
     if parts.broker is None:
         raise ProblemError(503, "this central runs without a broker, so no device can enrol")
     try:
         enrolment = await redeem(parts.engine, data, parts.broker.address, now=parts.now())
     except ClaimError as error:
-        raise ProblemError(403, str(error)) from error
+        raise ProblemError(422 if error.reason == "device_id" else 403, str(error)) from error
     await parts.broker.refresh()
     return enrolment
 
@@ -105,7 +113,7 @@ async def post_revoke(parts: Wired, device_id: DevicePath) -> None:
     await revoke_device(parts, device_id)
 
 
-async def revoke_device(parts: Wired, device_id: str) -> None:
+async def revoke_device(parts: Parts, device_id: str) -> None:
     """Shut a device out here and at the broker; 404 where there is none."""
     if not await revoke(parts.engine, device_id, now=parts.now()):
         raise missing("device", device_id)

@@ -14,9 +14,9 @@ from litestar.response import File
 from central import images
 from central.api.paths import Sha256Path, missing
 from central.db import reading, transaction
-from central.parts import CentralRequest, Wired, device_of
+from central.parts import CentralRequest, Parts, Wired, device_of
 from central.problems import ProblemError
-from central.queries import get_image, picture_of_device
+from central.queries import ImageRow, get_image, picture_of_device
 
 # Bytes of a request that are held before they go to disk.
 CHUNK_BYTES: Final = 256 * 1024
@@ -42,14 +42,17 @@ async def get_picture(parts: Wired, sha256: Sha256Path) -> File | Response[None]
     summary="Where an upload stands",
     description="200: the picture is here. 404 with `Upload-Offset`: so many bytes of it are.",
 )
-async def head_picture(parts: Wired, sha256: Sha256Path) -> Response[None]:
+async def head_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path) -> Response[None]:
     """How much of a picture is here."""
-    async with reading(parts.engine) as connection:
-        row = await get_image(connection, sha256)
+    row, wanted = await _held_and_wanted(parts, sha256, device_of(request).id)
+    if wanted is None:  # another device's picture: not this one's to know
+        return Response(None, status_code=404, headers={"upload-offset": "0"})
     folder = parts.settings.images_dir
     if row is not None and images.path(folder, sha256) is not None:
         return Response(None, headers={"upload-offset": str(row.bytes)})
-    return Response(None, status_code=404, headers={"upload-offset": str(images.offset(folder, sha256))})
+    # A whole file without its row waits for the row: its last piece is sent again, and changes nothing but that.
+    offset = min(images.offset(folder, sha256), wanted - 1)
+    return Response(None, status_code=404, headers={"upload-offset": str(offset)})
 
 
 @put(
@@ -66,14 +69,12 @@ async def head_picture(parts: Wired, sha256: Sha256Path) -> Response[None]:
 async def put_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path) -> Response[None]:
     """Take a picture, or the next piece of it."""
     device_id = device_of(request).id
-    async with reading(parts.engine) as connection:
-        row = await get_image(connection, sha256)
-        wanted = await picture_of_device(connection, sha256, device_id)
+    row, wanted = await _held_and_wanted(parts, sha256, device_id)
+    if wanted is None:
+        raise ProblemError(403, f"no accepted reading of {device_id} names picture {sha256} (nothing asked for it)")
     folder = parts.settings.images_dir
     if row is not None and images.path(folder, sha256) is not None:
         return Response(None, status_code=200, headers={"upload-offset": str(row.bytes)})
-    if wanted is None:
-        raise ProblemError(403, f"no accepted reading of {device_id} names picture {sha256} (nothing asked for it)")
     start, total = _range_of(request, wanted)
     try:
         offset = await _append_body(request, parts, sha256, start, total)
@@ -88,7 +89,13 @@ async def put_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path)
     return Response(None, status_code=201, headers={"upload-offset": str(image.bytes)})
 
 
-async def _append_body(request: CentralRequest, parts: Wired, sha256: str, start: int, total: int) -> int:
+async def _held_and_wanted(parts: Parts, sha256: str, device_id: str) -> tuple[ImageRow | None, int | None]:
+    """The picture's row, if it is here, and its size, if a reading of this device names it."""
+    async with reading(parts.engine) as connection:
+        return await get_image(connection, sha256), await picture_of_device(connection, sha256, device_id)
+
+
+async def _append_body(request: CentralRequest, parts: Parts, sha256: str, start: int, total: int) -> int:
     """Write the body piece by piece as it arrives, so that what came before a broken line is kept."""
     held, at = bytearray(), start
     folder = parts.settings.images_dir

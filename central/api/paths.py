@@ -18,7 +18,7 @@ SubmissionFilter = Annotated[str | None, QueryParameter(pattern=_LAB_ID, descrip
 TestFilter = Annotated[str | None, QueryParameter(pattern=_LAB_ID, description="Only this test.")]
 DeviceFilter = Annotated[str | None, QueryParameter(pattern=_DEVICE_ID, description="Only this device.")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="At most so many items.")]
-After = Annotated[int | None, QueryParameter(ge=1, lt=2**63, description="`next` of the page before.")]
+After = Annotated[int | None, QueryParameter(ge=1, le=2**53, description="`next` of the page before.")]
 
 SubmissionPath = Annotated[
     str, PathParameter(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~-]{0,127}$", description="Submission; `/` is written `~1`.")

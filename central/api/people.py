@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import get, post
+from litestar.params import JSONBody
 
 from central.parts import CentralRequest, Wired, person_of
 from central.tokens import API_LIFE
@@ -38,7 +39,7 @@ class MeOut(msgspec.Struct, frozen=True):
     description="An access token for 15 minutes. 401 for a wrong name or password, 429 while sign-in is delayed.",
     security=[],
 )
-async def post_token(request: CentralRequest, parts: Wired, data: SignInIn) -> TokenOut:
+async def post_token(request: CentralRequest, parts: Wired, data: JSONBody[SignInIn]) -> TokenOut:
     """A token for this name and password."""
     person = await parts.people.sign_in(name=data.name, password=data.password, address=address_of(request))
     return TokenOut(parts.people.issue(person, "api"), int(API_LIFE.total_seconds()))

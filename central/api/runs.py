@@ -1,5 +1,6 @@
 """`/api/v1/runs`: readings that central accepted, newest first, and each with every well."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,8 @@ from central.api.paths import After, DeviceFilter, Limit, RunPath, SubmissionFil
 from central.db import reading
 from central.parts import CentralRequest, Wired
 from central.queries import RunDetail, get_run, list_runs
-from protocol.endpoint import Grade, RowFlag, titre_text
+from protocol.assay import AssayProfile
+from protocol.endpoint import Grade, RowEndpoint, RowFlag, titre_text
 from protocol.messages import Clock, ModelUsed, Picture, PlateCode, PlateSeen, Well
 from protocol.profiles import profile_named
 
@@ -158,9 +160,8 @@ def _common(run: Run) -> dict[str, Any]:
 
 def endpoints_out(run: Run) -> dict[str, EndpointOut]:
     """Every serum of a run with the titre that its profile reports."""
-    profile = profile_named(run.profile)
     found = {}
-    for row, endpoint in run.endpoints.items():
+    for row, endpoint, profile in in_order(run):
         k = endpoint.reported(profile)
         found[row] = EndpointOut(
             last_flowing=endpoint.last_flowing,
@@ -172,3 +173,11 @@ def endpoints_out(run: Run) -> dict[str, EndpointOut]:
             titre=None if k is None else titre_text(k, profile),
         )
     return found
+
+
+def in_order(run: Run) -> Iterator[tuple[str, RowEndpoint, AssayProfile]]:
+    """(row, endpoint, profile) in the order of the plate: a database may keep the keys of JSON in another one."""
+    profile = profile_named(run.profile)
+    for series in profile.series:
+        if series.row in run.endpoints:
+            yield series.row, run.endpoints[series.row], profile

@@ -9,12 +9,11 @@ from litestar.params import Body, QueryParameter
 from litestar.response import Redirect, Template
 
 from central.access import SESSION_COOKIE
-from central.api.devices import DeviceName, revoke_device
+from central.api.devices import DeviceName, new_claim, revoke_device
 from central.api.paths import DevicePath
 from central.api.people import address_of
 from central.auth import NotSignedInError, TooManyTriesError
 from central.dashboard.pages import devices_page
-from central.fleet import create_claim
 from central.parts import CentralRequest, Wired, person_of
 from central.tokens import SESSION_LIFE
 
@@ -75,8 +74,7 @@ async def post_sign_out(request: CentralRequest, parts: Wired) -> Redirect:
 @post("/devices/claims", include_in_schema=False, status_code=200)
 async def post_claim_form(request: CentralRequest, parts: Wired, data: Annotated[ClaimForm, _Form]) -> Template:
     """A claim code, shown once on the answer's page."""
-    person = person_of(request)
-    claim = await create_claim(parts.engine, data.name.strip(), by=person.name, now=parts.now())
+    claim = await new_claim(parts, data.name, person_of(request))
     return await devices_page(request, parts, claim=claim)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from central.aggregate import Run
+from central.api.runs import in_order
 from protocol.assay import AssayProfile, Call, Role
 from protocol.endpoint import RowEndpoint, titre_text
 from protocol.messages import PlateReading, Well
@@ -120,7 +121,6 @@ class Bar(msgspec.Struct, frozen=True):
 
 def run_line(run: Run) -> RunLine:
     """A run as the lists show it."""
-    profile = profile_named(run.profile)
     grades = [endpoint.grade for endpoint in run.endpoints.values()]
     flags = [flag for endpoint in run.endpoints.values() for flag in endpoint.flags]
     counted = [(words, flags.count(flag)) for flag, words in ROW_FLAGS_SHORT.items() if flag in flags]
@@ -135,7 +135,7 @@ def run_line(run: Run) -> RunLine:
         device_name=run.device_name,
         historical=run.historical,
         superseded=run.plate is not None and not run.current,
-        rows=tuple(row_line(row, endpoint, profile) for row, endpoint in run.endpoints.items()),
+        rows=tuple(row_line(*each) for each in in_order(run)),
         grades={grade: grades.count(grade) for grade in GRADES},
         flag_words=", ".join(words if n == 1 else f"{words} ×{n}" for words, n in counted),
     )
@@ -153,9 +153,8 @@ def row_line(row: str, endpoint: RowEndpoint, profile: AssayProfile) -> RowLine:
 
 def endpoint_lines(run: Run) -> tuple[EndpointLine, ...]:
     """The endpoints of a run, both rules, with flags in words."""
-    profile = profile_named(run.profile)
     lines = []
-    for row, endpoint in run.endpoints.items():
+    for row, endpoint, profile in in_order(run):
         k = endpoint.reported(profile)
         lines.append(
             EndpointLine(

@@ -1,0 +1,310 @@
+"""The whole app: who may call what, how a refusal looks, what every answer carries, health and metrics."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central.access import ACCESS, Who, operation
+from central.app import create_app
+from central.db import transaction
+from central.settings import Settings
+from tests.central.web import PASSWORD, Client, bearer, central, csrf_token, people, runs, sign_in
+from tests.make import make_reading_id
+
+pytestmark = pytest.mark.anyio
+
+# What stands for each parameter; nothing here exists, so that an allowed call ends in 404 and not in a change.
+VALUES = {
+    "run_id": make_reading_id(999),
+    "submission": "S-none",
+    "device_id": "bench-none",
+    "sha256": "0" * 64,
+    "file_path": "style.css",
+    "path": "nothing",
+}
+REFUSED = {401, 403}
+
+
+def routes(app: Litestar) -> list[tuple[str, str]]:
+    """(method, path template) of every route; OPTIONS only names methods."""
+    return [(method, route.path_format) for route in app.routes for method in route.methods if method != "OPTIONS"]
+
+
+def test_every_route_has_an_entry_in_the_access_table(tmp_path: Any) -> None:
+    app = create_app(Settings(data_dir=tmp_path), with_ingest=False)
+    assert {operation(*route) for route in routes(app)} == set(ACCESS)
+
+
+async def _headers_of(client: Client, engine: AsyncEngine) -> dict[Who, dict[str, str]]:
+    device = await runs(engine)
+    return {
+        Who.ANYONE: {},
+        Who.VIEWER: await bearer(client, "viewer"),
+        Who.ADMIN: await bearer(client, "admin"),
+        Who.DEVICE: {"authorization": f"Bearer {device.upload_token}"},
+    }
+
+
+async def test_every_operation_is_open_to_exactly_whom_the_table_says(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    wrong: list[str] = []
+    async with central(settings) as client:
+        callers = await _headers_of(client, engine)
+        for key, allowed in ACCESS.items():
+            method, template = key.split(" ")
+            if template == "/api/v1/events" or key == "POST /sign-out":
+                continue  # a stream has no end, and signing out would end this test's sign-ins: tests of their own
+            for who, headers in callers.items():
+                status = await _status(client, method, template.format(**VALUES), headers)
+                if (who in allowed) != (status not in REFUSED) and key not in ("PUT /api/v1/images/{sha256}",):
+                    wrong.append(f"{who} {key}: {status}")
+    assert wrong == []
+
+
+async def _status(client: Client, method: str, path: str, headers: dict[str, str]) -> int:
+    body = {"json": {"name": "x"}} if path.startswith("/api/v1/") and method == "POST" else {}
+    answer = await client.request(method, path, headers=headers, follow_redirects=False, **body)
+    if answer.status_code in (302, 303) and answer.headers["location"].startswith("/sign-in"):
+        return 401
+    if path in ("/api/v1/tokens", "/sign-in") and answer.status_code in (400, 401):
+        return 400  # open to anyone; it is the name and password that are missing
+    return answer.status_code
+
+
+async def test_a_picture_that_nobody_asked_for_is_refused_to_devices_and_people(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        for headers in (await _headers_of(client, engine)).values():
+            answer = await client.put(f"/api/v1/images/{'0' * 64}", content=b"x", headers=headers)
+            assert answer.status_code in REFUSED
+        assert "nothing asked for it" in answer.json()["detail"]
+
+
+async def test_a_viewer_cannot_listen_to_nothing_without_signing_in(engine: AsyncEngine, settings: Settings) -> None:
+    async with central(settings) as client:
+        assert (await client.get("/api/v1/events")).status_code == 401
+
+
+@pytest.fixture
+async def broken(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Client]:
+    """Central in which every route that needs a part fails inside, as nobody foresaw."""
+    async with central(settings) as client:
+        client.app.state.parts = None
+        yield client
+
+
+async def test_an_unforeseen_error_tells_nothing_but_its_request_id(broken: Client) -> None:
+    answer = await broken.get("/readyz")
+    assert answer.status_code == 500
+    body = answer.json()
+    assert body["title"] == "Internal Server Error"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert not re.search(r"Traceback|assert|\.py|Error:|parts", answer.text)
+
+
+async def test_the_log_of_an_error_holds_no_password(broken: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    await broken.post("/sign-in", data={"name": "viewer", "password": PASSWORD})
+    out, err = capsys.readouterr()
+    assert "request_failed" in out + err
+    assert PASSWORD not in out + err
+
+
+async def test_an_unforeseen_error_of_a_page_is_a_page_that_tells_nothing(broken: Client) -> None:
+    answer = await broken.post("/sign-in", data={"name": "a", "password": "b"})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith("text/html")
+    assert not re.search(r"Traceback|assert|\.py|parts", answer.text)
+
+
+async def test_a_refusal_is_problem_json_with_pointers(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        answer = await client.get("/api/v1/runs?limit=9999", headers=await bearer(client))
+    assert answer.status_code == 400
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    body = answer.json()
+    assert (body["title"], body["type"], body["status"]) == ("Bad Request", "about:blank", 400)
+    assert body["errors"][0]["pointer"] == "#/query/limit"
+
+
+async def test_a_body_with_an_unknown_field_is_refused_by_name(engine: AsyncEngine, settings: Settings) -> None:
+    async with central(settings) as client:
+        answer = await client.post("/api/v1/tokens", json={"name": "a", "password": "b", "admin": True})
+    assert answer.status_code == 400
+    assert "admin" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing/here", "/api/v1/nothing", "/static/style.css", "/sign-in", "/api/v1/runs"]
+)
+async def test_every_answer_carries_the_safety_headers(engine: AsyncEngine, settings: Settings, path: str) -> None:
+    async with central(settings) as client:
+        headers = (await client.get(path, follow_redirects=False)).headers
+    assert "unsafe-inline" not in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert re.fullmatch(r"[0-9a-f]{16}", headers["x-request-id"])
+
+
+async def test_a_wrong_password_says_so_and_then_delays(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    wrong = {"name": "viewer", "password": "not this one"}
+    async with central(settings) as client:
+        answers = [await client.post("/api/v1/tokens", json=wrong) for _ in range(4)]
+        page = await client.post("/sign-in", data=wrong)
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+    assert answers[0].json()["detail"] == "name or password is wrong"
+    assert int(answers[3].headers["retry-after"]) >= 1
+    assert page.status_code == 429
+    assert "Try again in" in page.text
+
+
+async def test_the_page_says_that_the_name_or_the_password_is_wrong(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        answer = await client.post("/sign-in", data={"name": "viewer", "password": "<script>"})
+    assert answer.status_code == 401
+    assert "The name or the password is wrong." in answer.text
+    assert "<script>" not in answer.text.split("</head>")[1]
+
+
+async def test_the_session_cookie_is_for_pages_of_ours_only(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        data = {"name": "viewer", "password": PASSWORD}
+        cookie = (await client.post("/sign-in", data=data, follow_redirects=False)).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"]
+)
+async def test_nobody_is_sent_elsewhere_after_signing_in(engine: AsyncEngine, settings: Settings, target: str) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        data = {"name": "viewer", "password": PASSWORD, "next": target}
+        answer = await client.post("/sign-in", data=data, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+
+
+async def test_a_page_that_was_asked_for_comes_after_signing_in(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        asked = await client.get("/?submission=S-1", follow_redirects=False)
+        assert asked.headers["location"] == "/sign-in"
+        asked = await client.get("/submissions?x=1", follow_redirects=False)
+        assert asked.headers["location"] == "/sign-in?next=/submissions%3Fx%3D1"
+
+
+async def test_signing_out_ends_the_session(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        await sign_in(client)
+        kept = client.cookies["wellread_session"]
+        token = await csrf_token(client)
+        assert (await client.post("/sign-out", data={"csrf_token": token}, follow_redirects=False)).status_code == 303
+        client.cookies.set("wellread_session", kept)
+        assert (await client.get("/submissions", follow_redirects=False)).headers["location"].startswith("/sign-in")
+
+
+async def test_a_form_without_its_csrf_token_changes_nothing(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        await sign_in(client, "admin")
+        for data in ({"name": "Bench"}, {"name": "Bench", "csrf_token": "0" * 64}):
+            answer = await client.post("/devices/claims", data=data)
+            assert answer.status_code == 403
+            assert "csrf_token" in answer.text
+
+
+async def test_a_session_may_call_the_api_with_its_csrf_token(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        await sign_in(client, "admin")
+        refused = await client.post("/api/v1/claims", json={"name": "Bench"})
+        token = {"x-csrf-token": await csrf_token(client)}
+        taken = await client.post("/api/v1/claims", json={"name": "Bench"}, headers=token)
+    assert (refused.status_code, taken.status_code) == (403, 201)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}]
+)
+async def test_a_foreign_page_cannot_post_a_form(
+    engine: AsyncEngine, settings: Settings, headers: dict[str, str]
+) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        data = {"name": "viewer", "password": PASSWORD}
+        answer = await client.post("/sign-in", data=data, headers=headers, follow_redirects=False)
+        assert answer.status_code == 403
+        await sign_in(client, "admin")
+        form = {"name": "Bench", "csrf_token": await csrf_token(client)}
+        assert (await client.post("/devices/claims", data=form, headers=headers)).status_code == 403
+
+
+@pytest.mark.parametrize("value", ["Basic YTpi", "Bearer", "Bearer x", "Bearer a.b.c", "Bearer \x7f", "bearer  "])
+async def test_a_bad_credential_is_401_and_problem_json(engine: AsyncEngine, settings: Settings, value: str) -> None:
+    async with central(settings) as client:
+        answer = await client.get("/api/v1/runs", headers={"authorization": value})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert answer.json()["title"] == "Unauthorized"
+
+
+async def test_a_large_body_is_refused(engine: AsyncEngine, settings: Settings) -> None:
+    async with central(settings) as client:
+        answer = await client.post("/api/v1/tokens", json={"name": "a", "password": "x" * 200_000})
+    assert answer.status_code == 413
+
+
+async def test_ready_says_which_part_is_not(engine: AsyncEngine, settings: Settings) -> None:
+    async with central(settings) as client:
+        answer = await client.get("/readyz")
+        health = await client.get("/healthz")
+    assert health.json() == {"status": "ok"}
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not ready", "database": "ok", "broker": "not used here"}
+
+
+async def test_metrics_count_what_is_there(engine: AsyncEngine, settings: Settings) -> None:
+    await runs(engine, 1, 2, 3)
+    async with central(settings) as client:
+        text_ = (await client.get("/metrics")).text
+    assert "wellread_central_runs 3.0" in text_
+    assert "wellread_central_devices 1.0" in text_
+
+
+async def test_a_database_that_is_away_is_a_refusal_without_details(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        headers = await bearer(client)
+        async with transaction(engine) as connection:
+            await connection.execute(text("ALTER TABLE runs RENAME TO away"))
+        answer = await client.get("/api/v1/runs", headers=headers)
+    assert answer.status_code == 500
+    assert not re.search(r"SELECT|runs\.|sqlalchemy|asyncpg|sqlite", answer.text, re.IGNORECASE)
+
+
+async def test_the_openapi_document_describes_every_operation(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        document = (await client.get("/api/openapi.json", headers=await bearer(client))).json()
+    assert document["openapi"].startswith("3.1")
+    bare = [
+        f"{method} {path}"
+        for path, item in document["paths"].items()
+        for method, found in item.items()
+        if not found.get("summary") or not found.get("tags")
+    ]
+    assert bare == []
+    assert {f"{m.upper()} {p}" for p, item in document["paths"].items() for m in item} <= set(ACCESS)

@@ -1,0 +1,98 @@
+"""Central as a web server without a broker, people to sign in, devices, runs: for tests of pages and API."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central.app import create_app
+from central.auth import Role, add_user
+from central.fleet import BrokerAddress
+from central.ingest import ingest
+from central.settings import Settings
+from protocol.messages import Enrolment
+from tests.central.wire import ADDRESS, enrol, make_delivery
+from tests.make import NOON
+
+PASSWORD = "a horse that reads plates"
+Client = AsyncTestClient[Litestar]
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        """Starts at noon."""
+        self.at: datetime = NOON
+
+    def __call__(self) -> datetime:
+        """The time that it is."""
+        return self.at
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass."""
+        self.at += timedelta(seconds=seconds)
+
+
+class Accounts:
+    """Stands where the broker does: enrolment takes its address and tells it of changes."""
+
+    password = ""
+
+    def __init__(self) -> None:
+        """Nothing was told yet."""
+        self.address: BrokerAddress = ADDRESS
+        self.refreshed = 0
+
+    async def refresh(self) -> None:
+        """Count."""
+        self.refreshed += 1
+
+
+@asynccontextmanager
+async def central(settings: Settings, clock: Clock | None = None, **options: Any) -> AsyncIterator[Client]:
+    """A client of central on this (migrated) database."""
+    app = create_app(settings, with_ingest=False, accounts=options.pop("accounts", Accounts()), now=clock or Clock())
+    async with AsyncTestClient(app, raise_server_exceptions=False, **options) as client:
+        yield client
+
+
+async def people(engine: AsyncEngine, *roles: Role) -> None:
+    """One person per role, of that name."""
+    for role in roles or ("admin", "viewer"):
+        await add_user(engine, name=role, password=PASSWORD, role=role, now=NOON)
+
+
+async def bearer(client: Client, name: str = "viewer") -> dict[str, str]:
+    """The header of a signed-in program."""
+    answer = await client.post("/api/v1/tokens", json={"name": name, "password": PASSWORD})
+    assert answer.status_code == 201, answer.text
+    return {"authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+async def sign_in(client: Client, name: str = "viewer", password: str = PASSWORD) -> None:
+    """A session in this client's cookies."""
+    answer = await client.post("/sign-in", data={"name": name, "password": password}, follow_redirects=False)
+    assert answer.status_code == 303, answer.text
+
+
+async def csrf_token(client: Client) -> str:
+    """What this session's forms carry."""
+    found = re.search(r'name="csrf_token" value="([0-9a-f]+)"', (await client.get("/submissions")).text)
+    assert found is not None
+    return found[1]
+
+
+async def runs(engine: AsyncEngine, *numbers: int, **fields: Any) -> Enrolment:
+    """Readings of one device, accepted in this order; the device's credentials."""
+    device_id = fields.get("device_id", "bench-1")
+    enrolment = await enrol(engine, device_id)
+    for number in numbers:
+        outcome = await ingest(engine, [make_delivery(number, **fields)], now=NOON + timedelta(seconds=number))
+        assert not outcome.rejected, outcome
+    return enrolment
