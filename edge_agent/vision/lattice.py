@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.vision.patches import Matrix
-from edge_agent.vision.tensors import Array
+from edge_agent.vision.tensors import Array, Detections
 
 Ints = npt.NDArray[np.int64]
 
 # Pitch over rim diameter of SBS plates is 1.05 to 1.75; detections and perspective widen that a little.
 NEAREST, FARTHEST = 0.95, 1.95
+# Natural logarithm of the ratio up to which two detections count as equally large.
+SAME_SIZE_LN: Final = 0.35
 # Half width of the cone in which a well's neighbour along an axis is looked for.
 CONE_RAD: Final = np.radians(28)
 STEP_TOLERANCE: Final = 0.3
@@ -50,11 +52,12 @@ def project(homography: Matrix, points: npt.ArrayLike) -> Array:
     return np.asarray(carried[:, :2] / carried[:, 2:])
 
 
-def fit_grid(centres: Array, sizes: Array) -> Grid | None:
+def fit_grid(wells: Detections) -> Grid | None:
     """The grid with the most wells among detections of one size; None where nothing regular is to be seen."""
+    centres, sizes = wells.centres, wells.sizes
     best: Grid | None = None
     for size in _dominant_sizes(sizes):
-        chosen = np.flatnonzero(np.abs(np.log(sizes / size)) < 0.35)
+        chosen = np.flatnonzero(np.abs(np.log(sizes / size)) < SAME_SIZE_LN)
         grid = _fit(centres[chosen], size)
         if grid is not None and (best is None or len(grid.nodes) > len(best.nodes)):
             best = Grid(grid.homography, grid.nodes, chosen[grid.members], grid.residual)

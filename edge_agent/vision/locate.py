@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from edge_agent.vision.detector import Model
-from edge_agent.vision.geometry import Placed, place_plate, plate_bounds, plate_members
+from edge_agent.vision.footprint import beside_plate, plate_bounds, wells_on
+from edge_agent.vision.geometry import Placed, place_plate
 from edge_agent.vision.lattice import Grid, fit_grid
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
@@ -40,7 +41,7 @@ def locate_plate(image_bgr: Image, model: Model, *, expected: PlateFormat, seat:
 def _region(found: Detections, picture: tuple[int, int], expected: PlateFormat) -> Array:
     """Where to look again: around the grid of wells, else around the plate box. Refused where there is neither."""
     wells, plates = found.of(WELL), found.of(PLATE)
-    grid = fit_grid(wells.centres, wells.sizes)
+    grid = fit_grid(wells)
     if grid is not None and len(grid.nodes) >= ENOUGH * expected.wells:
         _check_alone(grid, wells, expected)
         box = plate_bounds(grid, expected, ROOM_PITCHES)
@@ -55,9 +56,9 @@ def _region(found: Detections, picture: tuple[int, int], expected: PlateFormat) 
 
 def _check_alone(grid: Grid, wells: Detections, expected: PlateFormat) -> None:
     """Two plates in view are a question for a person: reading the wrong one is worse than reading none."""
-    rest = wells.where(np.setdiff1d(np.arange(len(wells.scores)), plate_members(grid, expected)))
-    other = fit_grid(rest.centres, rest.sizes)
-    if other is not None and len(plate_members(other, expected)) >= ANOTHER_PLATE * expected.wells:
+    rest = wells.where(beside_plate(grid, expected, wells.centres))
+    other = fit_grid(rest)
+    if other is not None and wells_on(other, expected) >= ANOTHER_PLATE * expected.wells:
         raise Refused("several_plates", "more than one plate is in view (expected one): cover or remove the others")
 
 
@@ -74,11 +75,11 @@ def _detect_in(image_bgr: Image, region: Array, model: Model) -> Detections:
 def _placed(found: Detections, picture: tuple[int, int], expected: PlateFormat, seat: Seat | None) -> Placed | Refused:
     """The plate that one look shows, or why it is refused."""
     wells = found.of(WELL)
-    grid = fit_grid(wells.centres, wells.sizes)
+    grid = fit_grid(wells)
     if grid is None:
         return Refused("no_plate", f"{len(wells.scores)} wells in no regular pattern (expected {expected.wells})")
     try:
-        return place_plate(grid, wells.centres, found.of(PLATE).boxes, picture, expected=expected, seat=seat)
+        return place_plate(grid, wells, found.of(PLATE).boxes, picture, expected=expected, seat=seat)
     except Refused as refused:
         return refused
 

@@ -18,7 +18,8 @@ Int8 = npt.NDArray[np.int8]
 
 PLATE, WELL = 0, 1
 PADDING: Final = 114
-IOU_LIMIT: Final = 0.5
+# Two boxes of one class that share this part of the smaller one show one thing: wells and plates do not overlap.
+SHARED_LIMIT: Final = 0.5
 # Far more cells than a 1536-well plate lights up; a picture of noise must not make suppression slow.
 MAX_CANDIDATES: Final = 4000
 
@@ -124,8 +125,8 @@ def _decode_level(level: Level, score_threshold: float) -> Detections:
     return Detections(boxes, 1 / (1 + np.exp(-logits[cells].max(axis=1))), logits[cells].argmax(axis=1))
 
 
-def suppress(found: Detections, iou_limit: float = IOU_LIMIT) -> Detections:
-    """Only the best of boxes of one class that overlap; `found` comes best first."""
+def suppress(found: Detections, shared_limit: float = SHARED_LIMIT) -> Detections:
+    """Only the best of boxes of one class that overlap or hold each other; `found` comes best first."""
     apart = found.boxes + (found.classes * 1e5)[:, None]
     area = np.prod(apart[:, 2:] - apart[:, :2], axis=1)
     keep = np.ones(len(apart), bool)
@@ -135,7 +136,7 @@ def suppress(found: Detections, iou_limit: float = IOU_LIMIT) -> Detections:
             low = np.maximum(apart[i, :2], apart[later, :2])
             high = np.minimum(apart[i, 2:], apart[later, 2:])
             shared = np.prod(np.maximum(high - low, 0), axis=1)
-            keep[later[shared > iou_limit * (area[i] + area[later] - shared)]] = False
+            keep[later[shared > shared_limit * np.minimum(area[i], area[later])]] = False
     return found.where(keep)
 
 

@@ -8,7 +8,7 @@ from edge_agent.vision.geometry import Placed, place_plate
 from edge_agent.vision.lattice import fit_grid, project
 from edge_agent.vision.patches import Matrix
 from edge_agent.vision.refusal import Refused
-from edge_agent.vision.tensors import Array
+from edge_agent.vision.tensors import WELL, Array, Detections
 from protocol.plate import PLATE_HEIGHT_MM, PLATE_WIDTH_MM, PlateFormat, Seat, plate_format
 
 PICTURE = (1600, 1200)
@@ -52,12 +52,15 @@ class Scene:
 
     def place(self, expected: int | None = None, seat: Seat | None = None, *, known: bool = True) -> Placed:
         """The plate as the device places it; the seat is the true one unless it is given or not `known`."""
-        grid = fit_grid(self.found, self.sizes)
+        half = self.sizes[:, None] / 2
+        boxes = np.concatenate([self.found - half, self.found + half], axis=1)
+        wells = Detections(boxes, np.ones(len(boxes)), np.full(len(boxes), WELL))
+        grid = fit_grid(wells)
         if grid is None:
             raise Refused("no_plate", "no grid")
         form = self.form if expected is None else plate_format(expected)
         wanted = (self.turn if seat is None else seat) if known else None
-        return place_plate(grid, self.found, self.outlines, PICTURE, expected=form, seat=wanted)
+        return place_plate(grid, wells, self.outlines, PICTURE, expected=form, seat=wanted)
 
     def worst_pitches(self, placed: Placed) -> float:
         """Largest distance of a placed well from its true centre, in pitches."""

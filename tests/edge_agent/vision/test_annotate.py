@@ -30,7 +30,8 @@ def around(picture: np.ndarray, index: int) -> np.ndarray:
 @pytest.mark.parametrize("call", ["flowing", "button", "partial", "diffuse", "empty", "obscured", "not_read"])
 def test_well_is_ringed_in_its_calls_colour(call: str) -> None:
     wells = make_wells() | {"A5": make_well(call)}
-    assert (around(drawn(wells), 4) == COLOURS[wells["A5"].call]).all(axis=1).any()
+    distance = np.abs(around(drawn(wells), 4).astype(int) - COLOURS[wells["A5"].call]).max(axis=1)
+    assert distance.min() < 40
 
 
 def test_photograph_stays_as_it_was() -> None:
@@ -40,7 +41,8 @@ def test_photograph_stays_as_it_was() -> None:
 
 
 def test_reduced_picture_is_drawn_at_its_own_scale() -> None:
-    assert np.abs(drawn(scale=3.0).astype(int) - drawn()).mean() < 0.5
+    moved = np.abs(drawn(scale=3.0).astype(int) - drawn()).max(axis=2) > 100
+    assert moved.mean() < 0.02
 
 
 def test_endpoints_stand_beside_the_rows() -> None:

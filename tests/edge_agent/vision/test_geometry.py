@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edge_agent.vision.geometry import UPRIGHT_GUESS
 from edge_agent.vision.lattice import fit_grid
 from edge_agent.vision.refusal import Refused
+from edge_agent.vision.tensors import WELL, Detections
 from protocol.plate import Seat
 from tests.edge_agent.vision.scenes import make_scene
 
@@ -139,13 +140,19 @@ def test_far_off_the_pattern_is_refused() -> None:
     assert refusal(make_scene(noise_pitches=0.09).place) == "uncertain_lattice"
 
 
+def scattered(seed: int, count: int) -> Detections:
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 1000, (count, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(30, 60, (count, 1))], axis=1)
+    return Detections(boxes, np.ones(count), np.full(count, WELL))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_scattered_things_make_no_plate(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    grid = fit_grid(rng.uniform(0, 1000, (200, 2)), rng.uniform(30, 60, 200))
+    grid = fit_grid(scattered(seed, 200))
     assert grid is None or len(grid.nodes) < 60
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_too_few_detections_make_no_grid(count: int) -> None:
-    assert fit_grid(np.ones((count, 2)), np.ones(count)) is None
+    assert fit_grid(scattered(1, count)) is None

@@ -94,6 +94,10 @@ def test_suppression_keeps_the_best_of_overlapping_boxes() -> None:
     assert kept.boxes[:, 0].tolist() == [0, 20]
 
 
+def test_suppression_knows_a_box_inside_another() -> None:
+    assert len(suppress(detections((0, 0, 20, 20), (8, 8, 14, 14))).scores) == 1
+
+
 def test_suppression_leaves_a_well_inside_a_plate() -> None:
     kept = suppress(detections((0, 0, 10, 10), (0, 0, 10, 10), classes=[PLATE, WELL]))
     assert kept.classes.tolist() == [PLATE, WELL]

@@ -1,0 +1,158 @@
+"""Where a plate may lie in a grid of wells: its window, its footprint, and the plate box that belongs to it. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.vision.lattice import Grid, Ints, project
+from edge_agent.vision.tensors import Array
+from protocol.plate import FORMATS, PLATE_HEIGHT_MM, PLATE_WIDTH_MM, PlateFormat
+
+MAX_ASKEW_DEGREES: Final = 30.0
+# A box that ends within this share of the picture's side from its edge is cut off there.
+CUT_OFF_SHARE: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A plate's place in a grid: its first column and row there, its format, and whether it stands upright."""
+
+    u: int
+    v: int
+    form: PlateFormat
+    upright: bool
+
+    @property
+    def width(self) -> int:
+        """Wells along `u`."""
+        return self.form.rows if self.upright else self.form.columns
+
+    @property
+    def height(self) -> int:
+        """Wells along `v`."""
+        return self.form.columns if self.upright else self.form.rows
+
+    def holds(self, nodes: Ints) -> npt.NDArray[np.bool_]:
+        """Which nodes are wells of this window."""
+        low, high = (self.u, self.v), (self.u + self.width, self.v + self.height)
+        return np.asarray(((nodes >= low) & (nodes < high)).all(axis=1))
+
+    def shifted(self, du: int, dv: int) -> "Window":
+        """The same plate elsewhere in the grid."""
+        return Window(self.u + du, self.v + dv, self.form, self.upright)
+
+    def outline(self) -> Array:
+        """Corners of the plate's footprint in grid coordinates."""
+        form = self.form
+        left, top = form.a1_x_mm / form.pitch_mm, form.a1_y_mm / form.pitch_mm
+        wide, high = PLATE_WIDTH_MM / form.pitch_mm, PLATE_HEIGHT_MM / form.pitch_mm
+        if self.upright:
+            left, top, wide, high = top, left, high, wide
+        x, y = self.u - left, self.v - top
+        return np.array([[x, y], [x + wide, y], [x + wide, y + high], [x, y + high]])
+
+
+def windows(nodes: Ints) -> Iterator[tuple[float, Window, float]]:
+    """Every place of every format: wells explained, less half of the wells missing, less the nodes left out."""
+    low = nodes.min(axis=0)
+    extent = np.ptp(nodes, axis=0) + 1
+    filled = np.zeros(extent[::-1])
+    filled[nodes[:, 1] - low[1], nodes[:, 0] - low[0]] = 1
+    for form in FORMATS.values():
+        for upright in (False, True):
+            shape = Window(0, 0, form, upright)
+            counts = _window_counts(filled, shape.width, shape.height)
+            v, u = np.unravel_index(int(counts.argmax()), counts.shape)
+            inside = float(counts[v, u])
+            score = inside - 0.5 * (form.wells - inside) - (len(nodes) - inside)
+            window = shape.shifted(int(low[0] + u) - shape.width + 1, int(low[1] + v) - shape.height + 1)
+            yield score, window, inside / form.wells
+
+
+def _window_counts(filled: Array, width: int, height: int) -> Array:
+    """Nodes inside a window of this size at every place that touches the nodes."""
+    padded = np.pad(filled, ((height, height - 1), (width, width - 1)))
+    total = padded.cumsum(axis=0).cumsum(axis=1)
+    above, below = total[:-height], total[height:]
+    return np.asarray(below[:, width:] - above[:, width:] - below[:, :-width] + above[:, :-width])
+
+
+def plate_bounds(grid: Grid, expected: PlateFormat, room_pitches: float) -> Array:
+    """Box (x1, y1, x2, y2) around the footprint of the plate that a grid most likely is, with some room."""
+    outline = likeliest(grid.nodes, expected)[0].outline()
+    room = room_pitches * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    return _bounds(project(grid.homography, outline + room))
+
+
+def beside_plate(grid: Grid, expected: PlateFormat, points: Array) -> npt.NDArray[np.bool_]:
+    """Which points lie outside that plate."""
+    return ~within(grid, likeliest(grid.nodes, expected)[0], points, 1.0)
+
+
+def wells_on(grid: Grid, expected: PlateFormat) -> int:
+    """How many wells of that plate were seen."""
+    return int(likeliest(grid.nodes, expected)[0].holds(grid.nodes).sum())
+
+
+def likeliest(nodes: Ints, form: PlateFormat) -> tuple[Window, float]:
+    """The place of a format that explains the wells best, and the share of its wells that were seen."""
+    _, window, cover = max((entry for entry in windows(nodes) if entry[1].form is form), key=lambda entry: entry[0])
+    return window, cover
+
+
+def own_outline(grid: Grid, window: Window, outlines: Array) -> Array | None:
+    """The detected plate box that lies around this window, if one does."""
+    expected = _bounds(project(grid.homography, window.outline()))
+    best, best_overlap = None, 0.5
+    for box in outlines:
+        shared = np.prod(np.maximum(np.minimum(expected[2:], box[2:]) - np.maximum(expected[:2], box[:2]), 0))
+        union = np.prod(expected[2:] - expected[:2]) + np.prod(box[2:] - box[:2]) - shared
+        if shared / union > best_overlap:
+            best, best_overlap = box, float(shared / union)
+    return best
+
+
+def _bounds(points: Array) -> Array:
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def offset(grid: Grid, window: Window, outline: Array | None, picture: tuple[int, int]) -> tuple[float, float]:
+    """How far (u, v), in pitches, the detected outline lies from where this window would have it; NaN if unknown.
+
+    Edges that the picture cuts off say nothing.
+    """
+    if outline is None:
+        return np.nan, np.nan
+    expected = _bounds(project(grid.homography, window.outline()))
+    near = CUT_OFF_SHARE * max(picture)
+    whole = np.concatenate([outline[:2] > near, outline[2:] < np.array(picture) - near])
+    moved = np.where(whole, outline - expected, np.nan)
+    middle = np.array([[window.u + window.width / 2, window.v + window.height / 2]])
+    here = project(grid.homography, middle)
+    inverse = np.linalg.inv(grid.homography)
+    shift = [float(np.nanmean(edges)) if not np.isnan(edges).all() else np.nan for edges in (moved[::2], moved[1::2])]
+    known = np.nan_to_num(np.array([shift]))
+    du, dv = (project(inverse, here + known) - middle)[0]
+    slanted = abs(slant_degrees(grid, window)) > MAX_ASKEW_DEGREES
+    unknown_x, unknown_y = np.isnan(shift)
+    return (
+        np.nan if unknown_x or (slanted and unknown_y) else float(du),
+        np.nan if unknown_y or (slanted and unknown_x) else float(dv),
+    )
+
+
+def slant_degrees(grid: Grid, window: Window) -> float:
+    """Angle of the grid's `u` against the picture's right, in the middle of the plate."""
+    u, v = window.u + (window.width - 1) / 2, window.v + (window.height - 1) / 2
+    start, end = project(grid.homography, [[u - 0.5, v], [u + 0.5, v]])
+    return float(np.degrees(np.arctan2(end[1] - start[1], end[0] - start[0])))
+
+
+def within(grid: Grid, window: Window, points: Array, room_pitches: float) -> npt.NDArray[np.bool_]:
+    """Which points lie between the outermost wells of a window, or up to some room outside them."""
+    places = project(np.linalg.inv(grid.homography), points) - (window.u, window.v)
+    size = np.array([window.width - 1, window.height - 1])
+    return np.asarray(((places > -room_pitches) & (places < size + room_pitches)).all(axis=1))
