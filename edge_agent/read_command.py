@@ -10,25 +10,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+import cv2
 import msgspec
 
 from edge_agent import config
 from edge_agent.camera import Frame
 from edge_agent.clock import read_clocks
 from edge_agent.plate_text import plate_text
+from edge_agent.vision import Model, ModelMismatch, PlateView, Refused, load_model, read_plate
+from edge_agent.vision.annotate import annotate
+from edge_agent.vision.image import MAX_BYTES
 from protocol.assay import AssayProfile
 from protocol.endpoint import RowEndpoint, plate_endpoints
 from protocol.messages import ModelUsed
 from protocol.plate import Seat, parse_seat
 from protocol.profiles import profile_named
 
-if TYPE_CHECKING:
-    from edge_agent.vision import Model, PlateView, Refused
-
-SHIPPED_MODEL: Final = Path(__file__).parents[1] / "models" / "hi-wells-v1"
 SOME_REFUSED: Final = 3
 # Fewer photographs than this are read before a progress bar has been drawn.
 MANY: Final = 4
@@ -40,7 +40,7 @@ T = TypeVar("T")
 class Reader:
     """Everything that a photograph is read with, settled once."""
 
-    model: "Model"
+    model: Model
     profile: AssayProfile
     seat: Seat | None
 
@@ -92,14 +92,12 @@ def read(
 
 def _reader(seat: str | None, profile: str | None, model_dir: Path | None, threads: int | None) -> Reader:
     """Options over the bench's configuration over the defaults."""
-    from edge_agent.vision import ModelMismatch, load_model
-
     bench = _usage(lambda: config.load_config(None))
     if seat is None:
         seat = bench.seat
         if not _is_configured():
             click.echo(f"seat {seat} assumed: A1 at the {seat.replace('-', ' ')} (say --seat otherwise)", err=True)
-    folder = model_dir or Path(bench.model_dir or SHIPPED_MODEL)
+    folder = model_dir or bench.model_folder
     try:
         model = load_model(folder, threads=threads or bench.threads)
     except ModelMismatch as error:
@@ -154,9 +152,6 @@ def _progress(photos: Sequence[Path]) -> Iterator[Any]:
 
 def _read_one(path: Path, reader: Reader, target: Path | None, *, as_json: bool) -> bool:
     """Read, print and draw one photograph; whether it was read."""
-    from edge_agent.vision import Refused, read_plate
-    from edge_agent.vision.image import MAX_BYTES
-
     photo = os.fsencode(path).decode("utf-8", "replace")
     moment = read_clocks()
     with path.open("rb") as file:
@@ -175,9 +170,7 @@ def _read_one(path: Path, reader: Reader, target: Path | None, *, as_json: bool)
     return True
 
 
-def _document(
-    photo: str, view: "PlateView", endpoints: Mapping[str, RowEndpoint], model: ModelUsed
-) -> dict[str, object]:
+def _document(photo: str, view: PlateView, endpoints: Mapping[str, RowEndpoint], model: ModelUsed) -> dict[str, object]:
     """The public JSON of a photograph that was read."""
     plate = view.plate
     return {
@@ -217,7 +210,7 @@ def _document(
     }
 
 
-def _refused_document(photo: str, refused: "Refused", model: ModelUsed) -> dict[str, object]:
+def _refused_document(photo: str, refused: Refused, model: ModelUsed) -> dict[str, object]:
     """The public JSON of a photograph that was refused: the same keys, nothing seen."""
     return {
         "photo": photo,
@@ -240,11 +233,7 @@ def _echo(text: str) -> None:
     click.echo(text, nl=False)
 
 
-def _draw(target: Path, view: "PlateView", endpoints: Mapping[str, RowEndpoint]) -> None:
-    import cv2
-
-    from edge_agent.vision.annotate import annotate
-
+def _draw(target: Path, view: PlateView, endpoints: Mapping[str, RowEndpoint]) -> None:
     photograph = view.photograph
     drawn = annotate(photograph.image_bgr, photograph.scale, view.wells, endpoints, view.plate.pitch_px)
     _, encoded = cv2.imencode(target.suffix.lower(), drawn)

@@ -7,7 +7,7 @@ import cv2
 import pytest
 
 from edge_agent.camera import Frame
-from edge_agent.read_command import SHIPPED_MODEL
+from edge_agent.config import SHIPPED_MODEL
 from edge_agent.vision import Model, load_model
 
 
