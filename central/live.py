@@ -90,13 +90,17 @@ class Live:
         ends = loop.time() + LIFE_S
         with self._listening() as waker:
             yield ServerSentEventMessage(comment="listening", retry=RETRY_MS, data=None)
-            while not self._closed and loop.time() < ends:
+            while loop.time() < ends:
                 waker.clear()
                 found = await runs_after(last_number)
                 for run in found:
                     last_number = run.number
                     yield ServerSentEventMessage(event="run", id=run.number, data=msgspec.json.encode(run).decode())
-                if not found and not await _woken(waker, heartbeat_s):
+                if found:
+                    continue
+                if self._closed:
+                    return
+                if not await _woken(waker, heartbeat_s):
                     yield ServerSentEventMessage(comment="still here", data=None)
 
 

@@ -82,7 +82,7 @@ async def test_hostile_names_stay_text_on_every_page(engine: AsyncEngine, settin
     await runs(
         engine, 1,
         code=PlateCode(HOSTILE, "given", "S-1001", "NDV", "1"),
-        model=ModelUsed(HOSTILE, 1, "a" * 64, HOSTILE),
+        model=ModelUsed(HOSTILE[:55], 1, "a" * 64, HOSTILE),
         agent=HOSTILE, quality={HOSTILE: 0.5},
     )  # fmt: skip
     async with transaction(engine) as connection:

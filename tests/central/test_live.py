@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from litestar.response.sse import ServerSentEventMessage
@@ -12,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.api.events import runs_after
 from central.live import MAX_LISTENERS, Live, RunEvent, TooManyListenersError
 from central.settings import Settings
-from tests.central.web import bearer, central, people, runs
+from tests.central.web import bearer, central, people, runs, serving
 from tests.make import make_reading_id
 
 pytestmark = pytest.mark.anyio
@@ -98,37 +100,61 @@ async def test_one_listener_too_many_is_refused() -> None:
         await stream.aclose()  # type: ignore[attr-defined]
 
 
+Lines = AsyncIterator[str]
+
+
+@asynccontextmanager
+async def listening(settings: Settings, **headers: str) -> AsyncIterator[tuple[httpx.Response, Live]]:
+    """A listener over HTTP, connected."""
+    async with serving(settings) as (url, app), httpx.AsyncClient(base_url=url, timeout=5) as client:
+        signed_in = await bearer(client)
+        async with client.stream("GET", "/api/v1/events", headers=signed_in | headers) as answer:
+            yield answer, app.state.parts.live
+
+
+async def next_run(lines: Lines) -> tuple[str, Any]:
+    """(id, data) of the next event."""
+    number = ""
+    async with asyncio.timeout(5):
+        async for line in lines:
+            if line.startswith("id: "):
+                number = line.removeprefix("id: ")
+            if line.startswith("data: "):
+                return number, msgspec.json.decode(line.removeprefix("data: "))
+    raise AssertionError("the stream ended (expected a run)")
+
+
 async def test_events_over_http_begin_after_the_last_that_was_seen(engine: AsyncEngine, settings: Settings) -> None:
     await people(engine)
     await runs(engine, 1, 2, 3)
-    async with central(settings) as client:
-        headers = await bearer(client) | {"last-event-id": "1"}
-        # The client under test reads a stream to its end, so it ends by itself once the server stops.
-        asyncio.get_running_loop().call_later(0.5, client.app.state.parts.live.close)
-        answer = await client.get("/api/v1/events", headers=headers)
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert "content-encoding" not in answer.headers
-    lines = answer.text.splitlines()
-    assert [line for line in lines if line.startswith("id:")] == ["id: 2", "id: 3"]
-    data = [msgspec.json.decode(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
-    assert [event["id"] for event in data] == [make_reading_id(2), make_reading_id(3)]
+    async with listening(settings, **{"last-event-id": "1"}) as (answer, _):
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert "content-encoding" not in answer.headers
+        lines = answer.aiter_lines()
+        found = [await next_run(lines) for _ in range(2)]
+    assert [(number, run["id"]) for number, run in found] == [("2", make_reading_id(2)), ("3", make_reading_id(3))]
 
 
 async def test_events_without_a_last_one_tell_of_new_runs_only(engine: AsyncEngine, settings: Settings) -> None:
     await people(engine)
     await runs(engine, 1)
-    async with central(settings) as client:
-        headers = await bearer(client)
-        live = client.app.state.parts.live
-        asking = asyncio.create_task(client.get("/api/v1/events", headers=headers))
-        async with asyncio.timeout(5):
-            while not live.listeners:
-                await asyncio.sleep(0.01)
+    async with listening(settings) as (answer, live):
         await runs(engine, 2)
         live.announce()
-        asyncio.get_running_loop().call_later(0.5, live.close)
-        answer = await asking
-    assert [line for line in answer.text.splitlines() if line.startswith("id:")] == ["id: 2"]
+        number, run = await next_run(answer.aiter_lines())
+    assert (number, run["submission"], run["device_id"]) == ("2", "S-1001", "bench-1")
+
+
+async def test_a_listener_that_hangs_up_is_forgotten(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with serving(settings) as (url, app), httpx.AsyncClient(base_url=url, timeout=5) as client:
+        live = app.state.parts.live
+        async with client.stream("GET", "/api/v1/events", headers=await bearer(client)) as answer:
+            await anext(answer.aiter_lines())
+            assert live.listeners == 1
+        async with asyncio.timeout(5):
+            while live.listeners:
+                await asyncio.sleep(0.01)
 
 
 async def test_runs_after_a_number_come_oldest_first_over_many_pages(engine: AsyncEngine, settings: Settings) -> None:

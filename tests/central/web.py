@@ -1,11 +1,14 @@
 """Central as a web server without a broker, people to sign in, devices, runs: for tests of pages and API."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import httpx
+import uvicorn
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -62,13 +65,30 @@ async def central(settings: Settings, clock: Clock | None = None, **options: Any
         yield client
 
 
+@asynccontextmanager
+async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterator[tuple[str, Litestar]]:
+    """Central on a real port, in this event loop: for streams and browsers. Its address and the app."""
+    app = create_app(settings, with_ingest=False, now=clock or Clock())
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not running.done(), running
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", app
+    finally:
+        app.state.parts.live.close()
+        server.should_exit = True
+        await running
+
+
 async def people(engine: AsyncEngine, *roles: Role) -> None:
     """One person per role, of that name."""
     for role in roles or ("admin", "viewer"):
         await add_user(engine, name=role, password=PASSWORD, role=role, now=NOON)
 
 
-async def bearer(client: Client, name: str = "viewer") -> dict[str, str]:
+async def bearer(client: httpx.AsyncClient, name: str = "viewer") -> dict[str, str]:
     """The header of a signed-in program."""
     answer = await client.post("/api/v1/tokens", json={"name": name, "password": PASSWORD})
     assert answer.status_code == 201, answer.text
