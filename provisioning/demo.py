@@ -79,14 +79,15 @@ class _Bearer(httpx.Auth):
         self._token = ""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        response = yield request
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            answer = yield self._request
-            answer.raise_for_status()
-            self._token = answer.json()["access_token"]
+        if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
-            yield request
+            response = yield request
+            if response.status_code != httpx.codes.UNAUTHORIZED:
+                return
+        answer = yield self._request
+        self._token = answer.raise_for_status().json()["access_token"]
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
 
 
 def _sign_in_for_this_run(data_dir: Path) -> str:
