@@ -14,6 +14,10 @@ from protocol.plate import FORMATS, PLATE_HEIGHT_MM, PLATE_WIDTH_MM, PlateFormat
 MAX_ASKEW_DEGREES: Final = 30.0
 # A box that ends within this share of the picture's side from its edge is cut off there.
 CUT_OFF_SHARE: Final = 0.01
+# The box of a plate turned further than this says too little about the plate's own edges.
+MAX_BOXED_DEGREES: Final = 20.0
+# The outline lies lower than the rims, so perspective moves and shrinks it by up to 0.3 pitch against them.
+EDGE_AGREES, MIDDLE_AGREES = 0.6, 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,29 +123,40 @@ def _bounds(points: Array) -> Array:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def offset(grid: Grid, window: Window, outline: Array | None, picture: tuple[int, int]) -> tuple[float, float]:
-    """How far (u, v), in pitches, the detected outline lies from where this window would have it; NaN if unknown.
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """How far, in pitches along one axis, the plate box lies from where a window would have it.
 
-    Edges that the picture cuts off say nothing.
+    `middle` is NaN where nothing is known; `agrees` needs both of the box's edges, each where it should be.
     """
-    if outline is None:
-        return np.nan, np.nan
-    expected = _bounds(project(grid.homography, window.outline()))
+
+    middle: float
+    agrees: bool
+
+
+def offset(grid: Grid, window: Window, outline: Array | None, picture: tuple[int, int]) -> tuple[Offset, Offset]:
+    """The box's offsets along `u` and `v`. Edges that the picture cuts off say nothing, nor does the box of a plate
+    far askew."""
+    if outline is None or abs(slant_degrees(grid, window)) > MAX_BOXED_DEGREES:
+        return Offset(np.nan, agrees=False), Offset(np.nan, agrees=False)
     near = CUT_OFF_SHARE * max(picture)
     whole = np.concatenate([outline[:2] > near, outline[2:] < np.array(picture) - near])
-    moved = np.where(whole, outline - expected, np.nan)
-    middle = np.array([[window.u + window.width / 2, window.v + window.height / 2]])
-    here = project(grid.homography, middle)
-    inverse = np.linalg.inv(grid.homography)
-    shift = [float(np.nanmean(edges)) if not np.isnan(edges).all() else np.nan for edges in (moved[::2], moved[1::2])]
-    known = np.nan_to_num(np.array([shift]))
-    du, dv = (project(inverse, here + known) - middle)[0]
-    slanted = abs(slant_degrees(grid, window)) > MAX_ASKEW_DEGREES
-    unknown_x, unknown_y = np.isnan(shift)
+    moved = np.where(whole, outline - _bounds(project(grid.homography, window.outline())), np.nan)
+    u, v = window.u + (window.width - 1) / 2, window.v + (window.height - 1) / 2
+    ends = project(grid.homography, [[u - 0.5, v], [u + 0.5, v], [u, v - 0.5], [u, v + 0.5]])
     return (
-        np.nan if unknown_x or (slanted and unknown_y) else float(du),
-        np.nan if unknown_y or (slanted and unknown_x) else float(dv),
+        _axis_offset(moved[::2] / np.hypot(*(ends[1] - ends[0]))),
+        _axis_offset(moved[1::2] / np.hypot(*(ends[3] - ends[2]))),
     )
+
+
+def _axis_offset(edges: Array) -> Offset:
+    known = edges[~np.isnan(edges)]
+    if len(known) == 0:
+        return Offset(np.nan, agrees=False)
+    middle = float(known.mean())
+    both = len(known) == 2 and bool(np.abs(edges).max() <= EDGE_AGREES)
+    return Offset(middle, agrees=both and abs(middle) <= MIDDLE_AGREES)
 
 
 def slant_degrees(grid: Grid, window: Window) -> float:

@@ -31,8 +31,10 @@ MAX_RESIDUAL_PITCH: Final = 0.06
 MAX_STRAY: Final = 0.15
 # A shifted window must lose at least this share of an edge's wells, or the outline has to decide.
 EDGE_PROOF: Final = 0.5
-# The outline lies lower than the rims, so perspective alone moves it by up to 0.3 pitch against them.
-OUTLINE_AGREES, OUTLINE_CONTRADICTS = 0.4, 0.75
+# So few wells more or less do not make one window likelier than another.
+TIE: Final = 1
+# A plate box so far, in pitches, from where the window would have it says that the window is wrong.
+OUTLINE_CONTRADICTS: Final = 0.75
 # Smaller plates have too few wells for their extent to prove itself: the outline must agree, and the smallest plates
 # must be seen whole.
 PROVES_ITSELF: Final = 96
@@ -113,20 +115,35 @@ def _best_window(grid: Grid, expected: PlateFormat, outlines: Array) -> Window:
 
 
 def _proven(grid: Grid, window: Window, outline: Array | None, picture: tuple[int, int]) -> Window:
-    """The window, moved by one if the outline says so and the wells allow it; refused where neither is sure."""
+    """The window if its edges are certain, moved by one where only the outline can tell; refused otherwise.
+
+    An edge is certain if a shifted window would lose half of an edge's wells. If wells of the outermost line were not
+    detected, as many would fit a shifted window: then the outline decides, on the word of both its edges. Wells seen on
+    both sides of an edge contradict each other, and nothing decides between them.
+    """
     for axis, edge in ((0, window.height), (1, window.width)):
         rivals = [window, *(window.shifted(*((step, 0) if axis == 0 else (0, step))) for step in (-1, 1))]
         counts = [int(rival.holds(grid.nodes).sum()) for rival in rivals]
         offsets = [offset(grid, rival, outline, picture)[axis] for rival in rivals]
-        open_rivals = [i for i in range(3) if counts[0] - counts[i] < EDGE_PROOF * edge]
-        agreeing = [i for i in open_rivals if abs(offsets[i]) <= OUTLINE_AGREES]
-        if len(open_rivals) > 1 or window.form.wells < PROVES_ITSELF:
-            if len(agreeing) != 1:
-                raise _uncertain(window, "row" if (axis == 0) == window.upright else "column")
-            window = rivals[agreeing[0]]
-        elif abs(offsets[0]) > OUTLINE_CONTRADICTS:
-            raise _uncertain(window, "row" if (axis == 0) == window.upright else "column")
+        line = "row" if (axis == 0) == window.upright else "column"
+        if abs(offsets[0].middle) > OUTLINE_CONTRADICTS and counts[0] > max(counts[1:]):
+            raise _uncertain(window, line)
+        if counts[0] - max(counts[1:]) >= EDGE_PROOF * edge and window.form.wells >= PROVES_ITSELF:
+            continue
+        agreeing = [i for i in range(3) if counts[0] - counts[i] < EDGE_PROOF * edge and offsets[i].agrees]
+        if len(agreeing) != 1 or counts[agreeing[0]] < counts[0] - TIE:
+            raise _uncertain(window, line)
+        window = rivals[agreeing[0]]
+        if _beyond(grid, window, axis) > TIE:
+            raise _uncertain(window, line)
     return window
+
+
+def _beyond(grid: Grid, window: Window, axis: int) -> int:
+    """Wells seen on the lines just outside a window, along one axis."""
+    step = (1, 0) if axis == 0 else (0, 1)
+    union = [window.shifted(sign * step[0], sign * step[1]).holds(grid.nodes) for sign in (-1, 1)]
+    return int(((union[0] | union[1]) & ~window.holds(grid.nodes)).sum())
 
 
 def _uncertain(window: Window, line: str) -> Refused:

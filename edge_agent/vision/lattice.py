@@ -22,6 +22,8 @@ Ints = npt.NDArray[np.int64]
 NEAREST, FARTHEST = 0.95, 1.95
 # Natural logarithm of the ratio up to which two detections count as equally large.
 SAME_SIZE_LN: Final = 0.35
+# The same once perspective is accounted for.
+ALIKE_LN: Final = 0.3
 # Half width of the cone in which a well's neighbour along an axis is looked for.
 CONE_RAD: Final = np.radians(28)
 STEP_TOLERANCE: Final = 0.3
@@ -58,7 +60,7 @@ def fit_grid(wells: Detections) -> Grid | None:
     best: Grid | None = None
     for size in _dominant_sizes(sizes):
         chosen = np.flatnonzero(np.abs(np.log(sizes / size)) < SAME_SIZE_LN)
-        grid = _fit(centres[chosen], size)
+        grid = _fit(centres[chosen], sizes[chosen], size)
         if grid is not None and (best is None or len(grid.nodes) > len(best.nodes)):
             best = Grid(grid.homography, grid.nodes, chosen[grid.members], grid.residual)
     return best
@@ -80,7 +82,7 @@ def _dominant_sizes(sizes: Array, most: int = 3) -> list[float]:
     return found
 
 
-def _fit(centres: Array, size: float) -> Grid | None:
+def _fit(centres: Array, sizes: Array, size: float) -> Grid | None:
     angle = _axis_angle(centres, size)
     if angle is None:
         return None
@@ -90,7 +92,8 @@ def _fit(centres: Array, size: float) -> Grid | None:
         return None
     pitch = _median_step(centres[joined], nodes[joined])
     homography = _homography(nodes[joined], centres[joined], tolerance_px=0.2 * pitch)
-    return None if homography is None else _refine(homography, centres)
+    grid = None if homography is None else _refine(homography, centres)
+    return None if grid is None else _of_one_size(grid, sizes)
 
 
 def _axis_angle(centres: Array, size: float) -> float | None:
@@ -186,6 +189,17 @@ def _homography(nodes: Ints, centres: Array, tolerance_px: float | None = None) 
     # OpenCV's annotations do not say that a degenerate set of points gives None.
     fitted: Matrix | None = cv2.findHomography(nodes.astype(np.float64), centres, method, tolerance_px or 3.0)[0]  # type: ignore[assignment]
     return fitted
+
+
+def _of_one_size(grid: Grid, sizes: Array) -> Grid | None:
+    """Without members that are larger or smaller, for their place on the plate, than its wells: print beside them."""
+    around = project(grid.homography, (grid.nodes[:, None] + [[-0.5, -0.5], [0.5, 0.5]]).reshape(-1, 2))
+    diagonal = np.hypot(*(around[1::2] - around[::2]).T)
+    share = np.log(sizes[grid.members] / diagonal)
+    keep = np.abs(share - np.median(share)) < ALIKE_LN
+    if keep.sum() < MIN_NODES:
+        return None
+    return Grid(grid.homography, grid.nodes[keep], grid.members[keep], grid.residual[keep])
 
 
 def _assign(homography: Matrix, centres: Array) -> tuple[Ints, Ints]:

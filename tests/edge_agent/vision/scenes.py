@@ -9,7 +9,7 @@ from edge_agent.vision.lattice import fit_grid, project
 from edge_agent.vision.patches import Matrix
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import WELL, Array, Detections
-from protocol.plate import PLATE_HEIGHT_MM, PLATE_WIDTH_MM, PlateFormat, Seat, plate_format
+from protocol.plate import PLATE_HEIGHT_MM, PLATE_WIDTH_MM, PlateFormat, Seat, parse_well, plate_format
 
 PICTURE = (1600, 1200)
 
@@ -38,16 +38,22 @@ class Scene:
 
     def without(self, row: int | None = None, column: int | None = None) -> "Scene":
         """The same with one row or column of wells not detected."""
-        rows, columns = np.divmod(np.arange(self.form.wells), self.form.columns)
-        gone = self.centres_px[(rows == row) if row is not None else (columns == column)]
+        names = self.form.names()
+        rows = [parse_well(name)[0] == row for name in names]
+        columns = [parse_well(name)[1] - 1 == column for name in names]
+        return self.without_wells([n for n, r, c in zip(names, rows, columns, strict=True) if r or c])
+
+    def without_wells(self, names: list[str]) -> "Scene":
+        """The same with these wells not detected."""
+        gone = self.centres_px[[self.form.names().index(name) for name in names]]
         apart = np.hypot(*(self.found[:, None] - gone[None]).transpose(2, 0, 1)).min(axis=1)
         keep = apart > 0.4 * self.pitch_px
         return replace(self, found=self.found[keep], sizes=self.sizes[keep])
 
-    def with_false_column(self, column: int) -> "Scene":
-        """The same with a column of things that look like wells at an index outside the plate."""
+    def with_false_column(self, column: int, size: float = 1.0) -> "Scene":
+        """The same with things that look like wells, `size` times as large, in a column outside the plate."""
         places = project(self.homography, [[column, row] for row in range(self.form.rows)])
-        sizes = np.full(len(places), np.median(self.sizes))
+        sizes = np.full(len(places), size * np.median(self.sizes))
         return replace(self, found=np.concatenate([self.found, places]), sizes=np.concatenate([self.sizes, sizes]))
 
     def place(self, expected: int | None = None, seat: Seat | None = None, *, known: bool = True) -> Placed:

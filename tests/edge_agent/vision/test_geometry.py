@@ -76,15 +76,23 @@ def test_missing_edge_is_marked_as_not_seen(line) -> None:
     assert placed.seen.sum() == 96 - (12 if "row" in line else 8)
 
 
+@pytest.mark.parametrize("outline", [True, False])
 @pytest.mark.parametrize("column", [-1, 12])
-def test_false_column_is_told_by_the_outline(column: int) -> None:
-    scene = make_scene().with_false_column(column)
+def test_thirteenth_column_is_refused(column: int, outline: bool) -> None:
+    assert refusal(make_scene(outline=outline).with_false_column(column).place) == "uncertain_lattice"
+
+
+@pytest.mark.parametrize("column", [-1, 12])
+def test_print_smaller_than_wells_is_no_column(column: int) -> None:
+    scene = make_scene(outline=False).with_false_column(column, size=0.6)
     assert scene.worst_pitches(scene.place()) < 0.2
 
 
-@pytest.mark.parametrize("column", [-1, 12])
-def test_false_column_without_an_outline_is_refused(column: int) -> None:
-    assert refusal(make_scene(outline=False).with_false_column(column).place) == "uncertain_lattice"
+def test_outline_never_overrules_wells_that_were_seen() -> None:
+    """A wrong box a column away, and so few wells in the last column that a shift would fit almost as well."""
+    scene = make_scene().without_wells(["A1", "B1", "C1", "D1", "E1"])
+    scene.outlines[:, [0, 2]] += scene.pitch_px
+    assert refusal(scene.place) == "uncertain_lattice"
 
 
 @pytest.mark.parametrize(("false", "missing"), [(-1, 11), (12, 0)])
