@@ -5,6 +5,7 @@ many bytes it has, and only the rest is sent.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
@@ -49,7 +50,15 @@ def run(outbox: Outbox, load_access: Callable[[], Access | None], jitter: Callab
             except (httpx.HTTPError, httpx.InvalidURL, EnrolmentError, OSError, sqlite3.OperationalError) as error:
                 failures += 1
                 _log.warning("upload interrupted", error=str(error) or type(error).__name__)
-            stop.wait(retry_delay_s(failures, jitter()) if failures else LOOK_EVERY_S)
+            _pause(outbox, retry_delay_s(failures, jitter()) if failures else LOOK_EVERY_S, stop)
+
+
+def _pause(outbox: Outbox, delay_s: float, stop: Event) -> None:
+    """Wait, but not with a picture that is wanted only since: one that central refuses must not hold up the others."""
+    tried, until_s = {picture.sha256 for picture in outbox.wanted()}, time.monotonic() + delay_s
+    while not stop.wait(LOOK_EVERY_S) and time.monotonic() < until_s:
+        if not {picture.sha256 for picture in outbox.wanted()} <= tried:
+            return
 
 
 def upload_wanted(outbox: Outbox, access: Access | None, client: httpx.Client, stop: Event) -> bool:

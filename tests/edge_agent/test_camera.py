@@ -1,0 +1,138 @@
+"""The folder camera: in order, complete files only, each file once over restarts, the same picture again if renamed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_agent.camera import MAX_PHOTO_BYTES, CameraError, FolderCamera, load_picamera2, open_camera
+from edge_agent.config import CameraConfig
+from tests.edge_agent.bench import make_photograph
+from tests.make import NOON
+from tests.standins import ManualClock
+
+
+class Memory:
+    """Remembers captured files, as the outbox does."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+
+    def camera(self, folder: Path, clock: ManualClock | None = None, *, watch: bool = True) -> FolderCamera:
+        return FolderCamera(folder, self.keys.__contains__, watch=watch, clocks=clock or ManualClock())
+
+    def take(self, camera: FolderCamera) -> list[str]:
+        """Names of everything that the camera gives now, each remembered as kept."""
+        names = []
+        while (frame := camera.capture()) is not None:
+            assert frame.key is not None
+            self.keys.add(frame.key)
+            names.append(frame.name)
+        return names
+
+
+def show(folder: Path, name: str, *, age_s: float = 3600, data: bytes = b"picture") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    at = NOON.timestamp() - age_s
+    os.utime(path, (at, at))
+    return path
+
+
+def test_photographs_come_in_the_order_of_names_with_their_very_bytes(tmp_path: Path) -> None:
+    photograph = make_photograph()
+    for name in ("b.jpg", "a.jpg", "c.png"):
+        show(tmp_path, name, data=photograph)
+    frame = Memory().camera(tmp_path).capture()
+    assert frame is not None
+    assert (frame.name, frame.data, frame.captured_at) == ("a.jpg", photograph, NOON)
+    memory = Memory()
+    assert memory.take(memory.camera(tmp_path)) == ["a.jpg", "b.jpg", "c.png"]
+
+
+def test_a_restart_does_not_read_a_file_again(tmp_path: Path) -> None:
+    memory = Memory()
+    show(tmp_path, "a.jpg")
+    memory.take(memory.camera(tmp_path))
+    show(tmp_path, "b.jpg")
+    assert memory.take(memory.camera(tmp_path)) == ["b.jpg"]
+
+
+def test_the_same_photograph_under_another_name_is_read_again(tmp_path: Path) -> None:
+    memory = Memory()
+    camera = memory.camera(tmp_path)
+    show(tmp_path, "a.jpg")
+    assert memory.take(camera) == ["a.jpg"]
+    show(tmp_path, "a-again.jpg")
+    assert memory.take(camera) == ["a-again.jpg"]
+
+
+def test_a_file_whose_reading_could_not_be_kept_comes_again(tmp_path: Path) -> None:
+    camera = Memory().camera(tmp_path)
+    show(tmp_path, "a.jpg")
+    first, second = camera.capture(), camera.capture()
+    assert first is not None
+    assert second is not None
+    assert first.key == second.key
+
+
+def test_a_file_that_still_grows_is_not_read(tmp_path: Path) -> None:
+    clock, memory = ManualClock(), Memory()
+    camera = memory.camera(tmp_path, clock)
+    for size in range(1, 5):
+        show(tmp_path, "a.jpg", age_s=-0.9 * size, data=b"x" * size)
+        assert memory.take(camera) == []
+        clock.advance(0.9)
+    clock.advance(1.1)
+    assert memory.take(camera) == ["a.jpg"]
+
+
+def test_a_file_dated_in_the_future_is_read_once_it_stands_still(tmp_path: Path) -> None:
+    clock, memory = ManualClock(), Memory()
+    camera = memory.camera(tmp_path, clock)
+    show(tmp_path, "a.jpg", age_s=-1_000_000)
+    assert memory.take(camera) == []
+    clock.advance(1.1)
+    assert memory.take(camera) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name", [".hidden.jpg", "a.jpg.part", ".a.jpg.part", "b.tmp", "c.jpg.crdownload"])
+def test_unfinished_and_hidden_files_are_left_alone(tmp_path: Path, name: str) -> None:
+    show(tmp_path, name)
+    (tmp_path / "folder").mkdir()
+    assert Memory().camera(tmp_path).capture() is None
+
+
+def test_without_watching_later_files_are_left_alone(tmp_path: Path) -> None:
+    memory = Memory()
+    show(tmp_path, "a.jpg")
+    camera = memory.camera(tmp_path, watch=False)
+    show(tmp_path, "b.jpg")
+    assert memory.take(camera) == ["a.jpg"]
+
+
+def test_an_enormous_file_is_not_taken_into_memory_whole(tmp_path: Path) -> None:
+    path = show(tmp_path, "a.jpg")
+    os.truncate(path, MAX_PHOTO_BYTES * 4)
+    os.utime(path, (0, 0))
+    frame = Memory().camera(tmp_path).capture()
+    assert frame is not None
+    assert len(frame.data) == MAX_PHOTO_BYTES + 1
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CameraError, match=r"no folder of photographs at .*/nowhere \(expected a directory\)"):
+        open_camera(CameraConfig(folder=tmp_path / "nowhere"), lambda _: False)
+
+
+def test_a_folder_that_vanishes_is_the_worlds_fault(tmp_path: Path) -> None:
+    (tmp_path / "stick").mkdir()
+    camera = Memory().camera(tmp_path / "stick")
+    (tmp_path / "stick").rmdir()
+    with pytest.raises(CameraError, match="cannot list"):
+        camera.capture()
+
+
+def test_without_picamera2_the_package_to_install_is_named() -> None:
+    with pytest.raises(CameraError, match="sudo apt install python3-picamera2"):
+        load_picamera2()
