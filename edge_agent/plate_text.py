@@ -6,7 +6,7 @@ from typing import Final
 from protocol.assay import AssayProfile, Call
 from protocol.endpoint import RowEndpoint, titre_text
 from protocol.messages import PlateSeen, Well
-from protocol.plate import plate_format
+from protocol.plate import Seat, plate_format
 
 # A call as one letter; the annotated picture uses the same ones.
 LETTERS: Final[dict[Call, str]] = {
@@ -38,15 +38,16 @@ def plate_text(
         beside = _endpoint_text(endpoints[row], profile) if row in endpoints else ""
         lines.append(f"{row:>3}{letters}{beside}".rstrip())
     if plate.a1_from == "unknown":
-        lines += ["", "Where A1 is, is not known: wells are named as if it were top left, and there are no endpoints."]
+        lines += ["", "Wells are named as if A1 were at the top left of the picture, so there are no endpoints."]
     flagged = [f"{name} {', '.join(well.flags)}" for name, well in wells.items() if well.flags]
     lines += ["", f"flagged: {'; '.join(flagged) or 'none'}", LEGEND, "", ""]
     return "\n".join(lines)
 
 
 def _title(photo: str, plate: PlateSeen) -> str:
-    where = "A1 unknown" if plate.a1_from == "unknown" else f"turned by {plate.rotation_degrees}°, as its seat says"
-    return f"{photo}: {plate.format} wells, {plate.wells_seen} seen, {where}"
+    corner = Seat(plate.rotation_degrees).label.replace("-", " ")
+    where = "nobody said where A1 is" if plate.a1_from == "unknown" else f"A1 at the {corner}, as its seat says"
+    return f"{photo}: {plate.wells_seen} of {plate.format} wells seen, {where}"
 
 
 def _endpoint_text(endpoint: RowEndpoint, profile: AssayProfile) -> str:

@@ -108,7 +108,9 @@ def _reader(seat: str | None, profile: str | None, model_dir: Path | None, threa
 
 def _is_configured() -> bool:
     """Whether somebody said how this bench is set up, so that its seat is not an assumption."""
-    return config.CONFIG_FILE.is_file() or f"{config.PREFIX}SEAT" in os.environ
+    return config.CONFIG_FILE.is_file() or not os.environ.keys().isdisjoint(
+        {f"{config.PREFIX}SEAT", f"{config.PREFIX}CONFIG"}
+    )
 
 
 def _usage(value: Callable[[], T]) -> T:
