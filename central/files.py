@@ -1,13 +1,13 @@
-"""Files written as if the power goes now: temporary file, fsync, rename, fsync of the folder. Private to this user."""
+"""Files written as if the power goes now: temporary file, fsync, rename, fsync of the folder. Private unless said."""
 
 import os
 from pathlib import Path
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file's content whole: a reader sees the old or the new, never a part."""
+def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file's content whole: a reader sees the old or the new, never a part. `mode` is under the umask."""
     part = path.with_name(f".{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
