@@ -58,12 +58,13 @@ class Reader:
     clocks: Callable[[], Moment]
     random_bytes: Callable[[int], bytes]
     notify: Callable[[str], None]
+    trouble_s: float = TROUBLE_S
 
 
 def run(reader: Reader, companions: dict[str, Callable[[Event], None]], stop: Event, trigger: Event) -> None:
     """Read plates until `stop`, with the companions (sync, uploads) in threads beside it."""
     threads = [
-        Thread(target=_keep_going, args=(name, companion, stop), name=name, daemon=True)
+        Thread(target=_keep_going, args=(reader, name, companion, stop), name=name, daemon=True)
         for name, companion in companions.items()
     ]
     for thread in threads:
@@ -95,11 +96,11 @@ def read_plates(reader: Reader, stop: Event, trigger: Event) -> None:
                     stop.wait(LOOK_EVERY_S)
             except (CameraError, OSError, sqlite3.OperationalError) as error:
                 _log.warning("cannot photograph now", error=str(error))
-                stop.wait(TROUBLE_S)
+                stop.wait(reader.trouble_s)
             except Exception:  # noqa: BLE001
                 # Our bug: say so and stay with the person at the bench. systemd sees it in the journal.
                 _log.exception("unexpected error")
-                stop.wait(TROUBLE_S)
+                stop.wait(reader.trouble_s)
     finally:
         if camera is not None:
             camera.close()
@@ -186,7 +187,7 @@ def _take_one(reader: Reader, camera: Camera, stop: Event) -> bool:
         except (OSError, sqlite3.OperationalError) as error:
             _log.warning("cannot keep a reading yet", photo=frame.name, error=str(error))
             reader.notify("WATCHDOG=1")
-            stop.wait(TROUBLE_S)
+            stop.wait(reader.trouble_s)
         else:
             reader.say(event)
             return True
@@ -211,11 +212,11 @@ def _prune(reader: Reader) -> None:
     reader.outbox.prune(timedelta(days=limits.days), limits.pictures_mb * 1_000_000)
 
 
-def _keep_going(name: str, companion: Callable[[Event], None], stop: Event) -> None:
+def _keep_going(reader: Reader, name: str, companion: Callable[[Event], None], stop: Event) -> None:
     """Run a companion until `stop`; a bug in it is logged and it starts again, because readings wait behind it."""
     while not stop.is_set():
         try:
             companion(stop)
         except Exception:  # noqa: BLE001
             _log.exception("unexpected error", thread=name)
-            stop.wait(TROUBLE_S)
+            stop.wait(reader.trouble_s)

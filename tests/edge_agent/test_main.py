@@ -1,0 +1,144 @@
+"""The command line: quick help, exit codes, and messages that say what to do."""
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edge_agent.__main__ import DEGRADED, main
+from edge_agent.config import example_toml
+from edge_agent.enrol import enrolment_file
+from protocol.codec import as_json
+from protocol.messages import BrokerAccess, Enrolment
+from tests.edge_agent.bench import open_outbox, put
+from tests.edge_agent.web import Answer, Request, serving
+from tests.make import make_reading_id
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="wellread-agent")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state folder with three readings: one settled, one quarantined, one waiting."""
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1, 2, 3)
+        outbox.settle(ids[:1])
+        outbox.quarantine(ids[1], "unknown_profile", "hi-97")
+    return tmp_path
+
+
+def test_help_names_every_command_without_loading_vision() -> None:
+    code = "import sys; from edge_agent.__main__ import main; main(['--help'], standalone_mode=False);"
+    shown = subprocess.run(
+        [sys.executable, "-c", code + "print('cv2' in sys.modules)"], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(f"  {name} " in shown for name in ("config", "doctor", "enrol", "queue", "read", "run"))
+    assert shown.endswith("False\n")
+
+
+def test_every_command_has_help() -> None:
+    for command in ("run", "read", "enrol", "doctor", "queue", "config"):
+        assert invoke(command, "--help").exit_code == 0
+
+
+def test_the_version_is_shown() -> None:
+    assert invoke("--version").output.startswith("wellread-agent, version 0.")
+
+
+def test_the_queue_is_counted(state: Path) -> None:
+    result = invoke("queue", "--json", "--state-dir", str(state))
+    expected = {"pending": 1, "sent": 0, "settled": 1, "quarantined": 1, "pictures_wanted": 0, "refused": 0}
+    assert json.loads(result.output) == expected
+
+
+def test_the_queue_is_listed_with_the_reasons(state: Path) -> None:
+    rows = [
+        json.loads(line) for line in invoke("queue", "--state-dir", str(state), "list", "--json").output.splitlines()
+    ]
+    assert [(row["seq"], row["state"], row["rejected_code"]) for row in rows] == [
+        (2, "quarantined", "unknown_profile"),
+        (3, "pending", None),
+    ]
+    assert "unknown_profile" in invoke("queue", "--state-dir", str(state), "list").output
+
+
+def test_quarantined_readings_are_requeued(state: Path) -> None:
+    assert invoke("queue", "--state-dir", str(state), "requeue", "all").exit_code == 0
+    assert json.loads(invoke("queue", "--json", "--state-dir", str(state)).output)["pending"] == 2
+
+
+def test_requeueing_what_is_not_quarantined_is_an_error(state: Path) -> None:
+    result = invoke("queue", "--state-dir", str(state), "requeue", make_reading_id(3))
+    assert (result.exit_code, "not quarantined here" in result.output) == (1, True)
+
+
+def test_requeueing_beside_a_running_agent_says_what_to_do(state: Path) -> None:
+    with closing(open_outbox(state)):
+        result = invoke("queue", "--state-dir", str(state), "requeue", "all")
+    assert (result.exit_code, "stop that one first" in result.output) == (1, True)
+
+
+def test_a_queue_that_was_never_made_is_an_error(tmp_path: Path) -> None:
+    result = invoke("queue", "--state-dir", str(tmp_path / "nowhere"))
+    assert (result.exit_code, "no outbox at" in result.output) == (1, True)
+
+
+def test_enrolling_prints_the_device_and_no_secret(tmp_path: Path) -> None:
+    def answer(request: Request) -> Answer:
+        own_id = json.loads(request.body)["device_id"]
+        access = BrokerAccess("127.0.0.1", 1883, own_id, "hunter2")
+        return Answer(201, as_json(Enrolment(own_id, "Bench 1", access, "wr_token")))
+
+    with serving(answer) as url:
+        result = invoke("enrol", "CLAIM", "--central", url, "--state-dir", str(tmp_path))
+    assert result.exit_code == 0
+    assert "Bench 1" in result.output
+    assert "hunter2" not in result.output
+    assert enrolment_file(tmp_path).exists()
+
+
+def test_enrolling_without_an_address_is_a_usage_error(tmp_path: Path) -> None:
+    assert invoke("enrol", "CLAIM", "--state-dir", str(tmp_path)).exit_code == 2
+
+
+def test_a_refused_claim_code_shows_the_reason(tmp_path: Path) -> None:
+    with serving(lambda _: Answer(409, b'{"detail": "claim code was used"}')) as url:
+        result = invoke("enrol", "CLAIM", "--central", url, "--state-dir", str(tmp_path))
+    assert (result.exit_code, "claim code was used" in result.output) == (1, True)
+
+
+def test_the_configuration_is_checked_shown_and_exemplified(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(example_toml())
+    assert invoke("config", "check", "--config", str(path)).output == "ok\n"
+    assert json.loads(invoke("config", "show", "--config", str(path)).output)["seat"] == "top-left"
+    assert invoke("config", "example").output == example_toml()
+
+
+def test_a_typo_in_the_configuration_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text("seet = 1")
+    result = invoke("config", "check", "--config", str(path))
+    assert (result.exit_code, "did you mean seat?" in result.output) == (1, True)
+
+
+def test_the_doctor_names_what_is_missing_and_exits_degraded(tmp_path: Path) -> None:
+    result = invoke("doctor", "--json", "--state-dir", str(tmp_path))
+    checks = {check["check"]: check for check in map(json.loads, result.output.splitlines())}
+    assert list(checks) == ["disk", "clock", "camera", "model", "outbox", "enrolment", "central", "broker"]
+    assert result.exit_code == DEGRADED
+    assert checks["outbox"]["ok"]
+    assert "wellread-agent enrol" in checks["enrolment"]["detail"]
+
+
+def test_running_with_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(f'model_dir = "{tmp_path}/no-model"')
+    result = invoke("run", "--config", str(path), "--state-dir", str(tmp_path / "s"), "--folder", str(tmp_path))
+    assert (result.exit_code, "no-model" in result.output) == (1, True)
