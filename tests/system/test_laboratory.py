@@ -33,7 +33,7 @@ def test_a_plate_read_twice_is_two_runs_and_counts_once(bench: Bench, central: C
         wait_for_runs(api, 2)
         summary = api.get("/api/v1/submissions/S-7").raise_for_status().json()
         csv = api.get("/api/v1/submissions/S-7/labware.csv").raise_for_status()
-    assert summary["statistics"]["n"] == 8
+    assert summary["summary"]["statistics"]["n"] == 8
     assert csv.text.splitlines()[1] == "S-7,S-7,No.,8"
     assert len(csv.text.splitlines()) == 15
 
