@@ -54,7 +54,7 @@ def test_what_was_saved_arrives_once_whatever_is_killed(tmp_path: Path, bench: B
                 saved = {event["id"]: event["digest"] for event in bench.events("saved")}
                 with sign_in(again) as api:
                     runs = wait_for_runs(api, len(saved))
+                    arrived = {run["id"]: api.get(f"/api/v1/runs/{run['id']}").json()["digest"] for run in runs}
     assert len(runs) == len({run["id"] for run in runs})
-    arrived = {run["id"]: run["digest"] for run in runs}
     lost = {reading: digest for reading, digest in saved.items() if arrived.get(reading) != digest}
     assert not lost, json.dumps(lost)
