@@ -20,7 +20,7 @@ from edge_agent.vision.footprint import (
     windows,
     within,
 )
-from edge_agent.vision.lattice import NODE_RADIUS, SAME_SIZE_LN, Grid, project
+from edge_agent.vision.lattice import NODE_RADIUS, SAME_SIZE_LN, Grid, fit_homography, project
 from edge_agent.vision.patches import Matrix, pitch_px
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import Array, Detections
@@ -31,6 +31,8 @@ MAX_RESIDUAL_PITCH: Final = 0.06
 MAX_STRAY: Final = 0.15
 # A shifted window must lose at least this share of an edge's wells, or the outline has to decide.
 EDGE_PROOF: Final = 0.5
+# How far an outermost line may lie, on average, from where the wells inside it say.
+EDGE_OFF_PITCH: Final = 0.12
 # So few wells more or less do not make one window likelier than another.
 TIE: Final = 1
 # A plate box so far, in pitches, from where the window would have it says that the window is wrong.
@@ -83,6 +85,7 @@ def place_plate(
     window = _best_window(grid, expected, outlines)
     outline = own_outline(grid, window, outlines)
     window = _proven(grid, window, outline, picture)
+    _check_edges(grid, window, wells.centres[grid.members])
     _check_fit(grid, window, wells)
     turn = _turn(grid, window, seat)
     oriented = grid.homography @ _plate_to_grid(window, turn)
@@ -144,6 +147,25 @@ def _beyond(grid: Grid, window: Window, axis: int) -> int:
     step = (1, 0) if axis == 0 else (0, 1)
     union = [window.shifted(sign * step[0], sign * step[1]).holds(grid.nodes) for sign in (-1, 1)]
     return int(((union[0] | union[1]) & ~window.holds(grid.nodes)).sum())
+
+
+def _check_edges(grid: Grid, window: Window, centres: Array) -> None:
+    """Each outermost line must lie where the other wells say: letters and digits beside the wells rarely do."""
+    inside = window.holds(grid.nodes)
+    ends = ((window.u, window.u + window.width - 1), (window.v, window.v + window.height - 1))
+    for axis in (0, 1):
+        line = "row" if (axis == 0) == window.upright else "column"
+        for last in ends[axis]:
+            edge = inside & (grid.nodes[:, axis] == last)
+            rest = inside & ~edge
+            if not edge.any() or window.form.wells <= SEEN_WHOLE:
+                continue
+            homography = fit_homography(grid.nodes[rest], centres[rest])
+            if homography is None:
+                raise _uncertain(window, line)
+            apart = project(np.linalg.inv(homography), centres[edge]) - grid.nodes[edge]
+            if np.hypot(*apart.mean(axis=0)) > EDGE_OFF_PITCH:
+                raise _uncertain(window, line)
 
 
 def _uncertain(window: Window, line: str) -> Refused:

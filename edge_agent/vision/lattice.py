@@ -91,7 +91,7 @@ def _fit(centres: Array, sizes: Array, size: float) -> Grid | None:
     if len(joined) < MIN_NODES or np.ptp(nodes[joined], axis=0).min() == 0:
         return None
     pitch = _median_step(centres[joined], nodes[joined])
-    homography = _homography(nodes[joined], centres[joined], tolerance_px=0.2 * pitch)
+    homography = fit_homography(nodes[joined], centres[joined], tolerance_px=0.2 * pitch)
     grid = None if homography is None else _refine(homography, centres)
     return None if grid is None else _of_one_size(grid, sizes)
 
@@ -172,7 +172,7 @@ def _refine(homography: Matrix, centres: Array) -> Grid | None:
     for _ in range(6):
         if len(members) < MIN_NODES or np.ptp(nodes, axis=0).min() == 0:
             return None
-        fitted, before = _homography(nodes, centres[members]), members
+        fitted, before = fit_homography(nodes, centres[members]), members
         if fitted is None:
             return None
         homography = fitted
@@ -183,7 +183,7 @@ def _refine(homography: Matrix, centres: Array) -> Grid | None:
     return Grid(homography, nodes, members, residual)
 
 
-def _homography(nodes: Ints, centres: Array, tolerance_px: float | None = None) -> Matrix | None:
+def fit_homography(nodes: Ints, centres: Array, tolerance_px: float | None = None) -> Matrix | None:
     """Least squares, or RANSAC where a tolerance is given (OpenCV seeds it the same way every time)."""
     method = 0 if tolerance_px is None else cv2.RANSAC
     # OpenCV's annotations do not say that a degenerate set of points gives None.

@@ -50,7 +50,7 @@ class Scene:
         keep = apart > 0.4 * self.pitch_px
         return replace(self, found=self.found[keep], sizes=self.sizes[keep])
 
-    def with_false_column(self, column: int, size: float = 1.0) -> "Scene":
+    def with_false_column(self, column: float, size: float = 1.0) -> "Scene":
         """The same with things that look like wells, `size` times as large, in a column outside the plate."""
         places = project(self.homography, [[column, row] for row in range(self.form.rows)])
         sizes = np.full(len(places), size * np.median(self.sizes))

@@ -88,6 +88,12 @@ def test_print_smaller_than_wells_is_no_column(column: int) -> None:
     assert scene.worst_pitches(scene.place()) < 0.2
 
 
+@pytest.mark.parametrize(("false", "missing"), [(-0.8, 11), (11.8, 0)])
+def test_letters_where_a_column_might_be_are_no_column(false: float, missing: int) -> None:
+    scene = make_scene(outline=False, noise_pitches=0.01).without(column=missing).with_false_column(false)
+    assert refusal(scene.place) == "uncertain_lattice"
+
+
 def test_outline_never_overrules_wells_that_were_seen() -> None:
     """A wrong box a column away, and so few wells in the last column that a shift would fit almost as well."""
     scene = make_scene().without_wells(["A1", "B1", "C1", "D1", "E1"])
