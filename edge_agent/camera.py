@@ -4,12 +4,15 @@ A frame is the encoded picture exactly as it was captured; nothing later changes
 SHA-256. The cameras that see the bench are in `live_camera`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Final, Protocol
+
+import structlog
 
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import CameraConfig
@@ -19,6 +22,8 @@ MAX_PHOTO_BYTES: Final = 64 * 1024 * 1024
 
 # What programs call a file that they have not finished writing.
 _UNFINISHED: Final = (".part", ".tmp", ".filepart", ".crdownload", ".swp", "~")
+
+_log = structlog.get_logger(__name__)
 
 
 class CameraError(Exception):
@@ -93,6 +98,7 @@ class FolderCamera:
         self._watch, self._settle_ns = watch, int(settle_s * 1e9)
         self._done: set[str] = set()
         self._first_seen_ns: dict[str, int] = {}
+        self._unreadable: set[str] = set()
         self._at_start = None if watch else {path.name for path in self._files()}
 
     def capture(self) -> Frame | None:
@@ -107,7 +113,7 @@ class FolderCamera:
             waiting[key] = self._first_seen_ns.get(key, now.monotonic_ns)
             if ready is None and self._is_settled(key, waiting[key], now):
                 ready = self._read(path, key, now)
-        self._first_seen_ns = waiting
+        self._first_seen_ns, self._unreadable = waiting, self._unreadable & set(waiting)
         return ready
 
     def close(self) -> None:
@@ -131,7 +137,7 @@ class FolderCamera:
             status = path.stat()
         except FileNotFoundError:
             return None
-        key = f"{path.name}|{status.st_mtime_ns}|{status.st_size}"
+        key = f"{_shown(path)}|{status.st_mtime_ns}|{status.st_size}"
         if key not in self._done and self._was_captured(key):
             self._done.add(key)
         return None if key in self._done else key
@@ -142,12 +148,19 @@ class FolderCamera:
         return now.monotonic_ns - first_seen_ns >= self._settle_ns or age_ns >= 2 * self._settle_ns
 
     def _read(self, path: Path, key: str, now: Moment) -> Frame | None:
+        """The file's bytes; None for one that cannot be read now, which must not hold up those after it."""
         try:
             with path.open("rb") as file:
                 # One byte more than allowed is enough to refuse it.
                 data = file.read(MAX_PHOTO_BYTES + 1)
-        except FileNotFoundError:
-            return None
         except OSError as error:
-            raise CameraError(f"cannot read {path}: {error.strerror}") from error
-        return Frame(data, path.name, now.at, now.monotonic_ns, key=key)
+            if key not in self._unreadable:
+                _log.warning("cannot read a photograph", photo=_shown(path), error=error.strerror)
+                self._unreadable.add(key)
+            return None
+        return Frame(data, _shown(path), now.at, now.monotonic_ns, key=key)
+
+
+def _shown(path: Path) -> str:
+    """A file's name as text that every protocol can carry, whatever bytes a foreign computer gave it."""
+    return os.fsencode(path.name).decode("utf-8", "replace")

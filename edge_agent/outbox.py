@@ -32,6 +32,9 @@ from protocol.messages import OutboxDepth, Refusal
 # A reading that waited longer than this is history: it must not delay one that a person is waiting for.
 LIVE_S: Final = 60.0
 
+# Refused photographs may be of any size; they must not crowd out readings.
+MOST_REFUSED_BYTES: Final = 500_000_000
+
 DAMAGED: Final = "damaged"
 
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
@@ -108,10 +111,7 @@ class Outbox:
                     {"at": refusal.at.isoformat(), "photo": refusal.photo, "reason": refusal.reason,
                      "detail": refusal.detail, "file": name}
                 )  # fmt: skip
-            old = self._rows("SELECT number, file FROM refused WHERE file IS NOT NULL ORDER BY number DESC")[keep:]
-            for row in old:
-                (self._refused / row["file"]).unlink(missing_ok=True)
-                self._db.execute("UPDATE refused SET file = NULL WHERE number = ?", [row["number"]])
+            self._trim_refused(keep)
 
     def was_captured(self, key: str) -> bool:
         """Whether the file of this key has been read or refused, in this run or an earlier one."""
@@ -244,6 +244,16 @@ class Outbox:
         for path in self._pictures.iterdir():
             if path.name not in known:
                 path.unlink()
+
+    def _trim_refused(self, keep: int) -> None:
+        held_bytes = 0
+        rows = self._rows("SELECT number, file FROM refused WHERE file IS NOT NULL ORDER BY number DESC")
+        for place, row in enumerate(rows):
+            path = self._refused / row["file"]
+            held_bytes += path.stat().st_size if path.is_file() else 0
+            if place >= keep or held_bytes > MOST_REFUSED_BYTES:
+                path.unlink(missing_ok=True)
+                self._db.execute("UPDATE refused SET file = NULL WHERE number = ?", [row["number"]])
 
     def _step(self, reading_id: str, event: Event, **fields: object) -> None:
         for row in self._rows("SELECT state FROM readings WHERE id = ?", reading_id):

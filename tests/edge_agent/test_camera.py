@@ -120,6 +120,23 @@ def test_an_enormous_file_is_not_taken_into_memory_whole(tmp_path: Path) -> None
     assert len(frame.data) == MAX_PHOTO_BYTES + 1
 
 
+def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    show(tmp_path, "b.jpg")
+    (tmp_path / "a.jpg").symlink_to("/proc/self/mem")
+    clock, memory = ManualClock(), Memory()
+    camera = memory.camera(tmp_path, clock)
+    camera.capture()
+    clock.advance(2)
+    assert memory.take(camera) == ["b.jpg"]
+
+
+def test_a_name_in_a_foreign_encoding_becomes_text(tmp_path: Path) -> None:
+    show(tmp_path, os.fsdecode(b"pl\xe4te.jpg"))
+    frame = Memory().camera(tmp_path).capture()
+    assert frame is not None
+    assert frame.name == "pl\N{REPLACEMENT CHARACTER}te.jpg"
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match=r"no folder of photographs at .*/nowhere \(expected a directory\)"):
         open_camera(CameraConfig(folder=tmp_path / "nowhere"), lambda _: False)
