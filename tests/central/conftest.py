@@ -1,5 +1,7 @@
 """Databases for central's tests: every test that takes `engine` runs on SQLite and on PostgreSQL."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -26,10 +28,19 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database with central's tables, to be copied."""
+    folder = tmp_path_factory.mktemp("template")
+    asyncio.run(migrate(Settings(data_dir=folder)))
+    return folder / "central.db"
+
+
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of an empty, migrated database of this test alone."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "central.db")
         yield f"sqlite+aiosqlite:///{tmp_path / 'central.db'}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
@@ -47,7 +58,6 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     """An engine on this test's migrated database."""
-    await migrate(settings)
     engine = make_engine(settings.database)
     yield engine
     await engine.dispose()

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.broker import Broker, parse_broker_url, running
 from central.broker_child import BrokerError, end_left_over, find_mosquitto
-from central.db import make_engine, migrate
+from central.db import make_engine
 from central.fleet import revoke
 from central.mosquitto import configuration, password_file, password_hash
 from central.settings import Settings
@@ -32,11 +33,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def sqlite(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+async def sqlite(tmp_path: Path, migrated_file: Path) -> AsyncIterator[AsyncEngine]:
     """An engine on a migrated SQLite database: the broker does not care which one it is."""
-    settings = Settings(data_dir=tmp_path)
-    await migrate(settings)
-    engine = make_engine(settings.database)
+    shutil.copy(migrated_file, tmp_path / "central.db")
+    engine = make_engine(Settings(data_dir=tmp_path).database)
     yield engine
     await engine.dispose()
 

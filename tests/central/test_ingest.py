@@ -15,12 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.db import make_engine, reading, transaction
 from central.fleet import revoke
 from central.images import StoredImage, record
-from central.ingest import DatabaseUnavailableError, Outcome, ingest
+from central.ingest import DatabaseUnavailableError, Outcome, ingest, record_states
 from central.plan import Delivery
 from central.settings import Settings
-from central.tables import dead_letters, metadata, runs
-from protocol.codec import decode_reading, decompress, digest
-from protocol.messages import Ack
+from central.tables import dead_letters, devices, metadata, runs
+from protocol.codec import decode_reading, decompress, digest, encode
+from protocol.messages import VERSION, Ack, DeviceStatus
+from protocol.topics import topic
 from tests.central.wire import EPOCH, enrol, make_delivery
 from tests.make import NOON, make_document, make_reading_id
 
@@ -169,6 +170,15 @@ async def test_two_centrals_with_the_same_batch_make_each_run_once(engine: Async
     await other.dispose()
     assert len(first.new) + len(second.new) == 30
     assert len(only_ack(first).accepted) == len(only_ack(second).accepted) == 30
+
+
+async def test_a_status_that_cannot_be_read_is_a_dead_letter_and_the_next_is_kept(engine: AsyncEngine) -> None:
+    await enrol(engine)
+    good = DeviceStatus(VERSION, "bench-1", True, "session-1")
+    name = topic("bench-1", "state")
+    await record_states(engine, [Delivery(name, b"rubble"), Delivery(name, encode(good))], now=NOON)
+    assert await rows(engine, dead_letters.c.topic, dead_letters.c.code) == [(name, "undecodable")]
+    assert await rows(engine, devices.c.status_at) == [(NOON,)]
 
 
 @examples(max_examples=40, deadline=None)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.plan import Delivery, Planned, Refused, plan
+from central.plan import Delivery, Planned, Refused, plan, plan_state
 from protocol.codec import compress, decompress, encode, envelope
-from protocol.messages import PlateSeen
+from protocol.messages import VERSION, DeviceStatus, PlateSeen
+from protocol.topics import topic
 from tests.central.wire import make_delivery
 from tests.make import NOON, make_document, make_reading_id, make_well, make_wells
 
@@ -119,6 +120,26 @@ def test_a_code_with_a_line_break_is_refused() -> None:
     document["code"]["submission"] = "S-1\n"
     sent = envelope(msgspec.json.encode(document), device_id="bench-1", epoch="e", seq=1, historical=False)
     assert refused(Delivery(GOOD.topic, encode(sent))).code == "undecodable"
+
+
+def test_a_status_is_read() -> None:
+    said = DeviceStatus(VERSION, "bench-1", True, "session-1", agent="0.1.0")
+    assert plan_state(Delivery(topic("bench-1", "state"), encode(said))) == said
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b"rubble", "undecodable"),
+        (encode(DeviceStatus(VERSION, "bench-2", True, "session-1")), "wrong_device"),
+        (encode(DeviceStatus(9, "bench-1", True, "session-1")), "unsupported_version"),
+        (encode(DeviceStatus(VERSION, "bench-1", True, "a\x00b")), "undecodable"),
+    ],
+)
+def test_a_status_that_cannot_be_kept_is_refused(payload: bytes, code: str) -> None:
+    found = plan_state(Delivery(topic("bench-1", "state"), payload))
+    assert isinstance(found, Refused)
+    assert found.code == code
 
 
 JSON = st.recursive(
