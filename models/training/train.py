@@ -1,7 +1,7 @@
 """Learn the networks from rendered pictures only.
 
     python -m models.training.train wells --steps 2000
-    python -m models.training.train calls --epochs 8
+    python -m models.training.train calls --epochs 4
 
 Steps and seeds are fixed, so a run can be repeated (to the rounding of the machine); an average of the weights over
 the steps is what is kept. Needs the train extra.
@@ -179,9 +179,9 @@ def main() -> None:
     """Command line: render what is missing, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["wells", "calls"])
-    parser.add_argument("--renders", type=int, help="pictures (wells, 3600) or plates (calls, 900) to render")
+    parser.add_argument("--renders", type=int, help="pictures (wells, 3600) or plates (calls, 700) to render")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -193,7 +193,7 @@ def main() -> None:
         train_wells(folder, DATA / "wells.pt", arguments.steps)
     else:
         if not folder.exists():
-            write_calls(folder, arguments.renders or 900, CALLS_SEED, arguments.threads)
+            write_calls(folder, arguments.renders or 700, CALLS_SEED, arguments.threads)
         train_calls(folder, DATA / "calls.pt", arguments.epochs)
 
 
