@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
@@ -12,6 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
 from central.dashboard.pages import frame
+from central.problems import PROBLEM_TYPE, Problem
 
 _DESCRIPTION: Final = """\
 Runs are readings that central accepted; a submission's figures are over the current run of each of its plates.
@@ -19,6 +21,35 @@ Runs are readings that central accepted; a submission's figures are over the cur
 Sign in with `POST /api/v1/tokens` and send the token as `Authorization: Bearer …`. Lists are newest first and are
 continued by the `Link` header. A refusal is `application/problem+json` (RFC 9457). Times are UTC. A well or row that
 was not read is never negative: its endpoint is null, and it is in no figure."""
+
+
+_REFUSAL: Final = {
+    "description": "Refused: what was found and what was expected (RFC 9457).",
+    "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
+class _Document(JsonRenderPlugin):
+    """The framework describes refusals of its own shape; ours are problems, and every operation may end in one."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The document with our refusals in it."""
+        return super().render(request, with_problems(openapi_schema))
+
+
+def with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The same document, every operation refusing with a problem and nothing else."""
+    _, components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
+    paths = {
+        path: {
+            method: found
+            | {"responses": {k: r for k, r in found["responses"].items() if k < "400"} | {"default": _REFUSAL}}
+            for method, found in item.items()
+        }
+        for path, item in document["paths"].items()
+    }
+    kept = document["components"] | {"schemas": document["components"].get("schemas", {}) | components}
+    return document | {"paths": paths, "components": kept}
 
 
 class _ApiPage(OpenAPIRenderPlugin):
@@ -39,7 +70,7 @@ def openapi_config() -> OpenAPIConfig:
         version=version("wellread"),
         description=_DESCRIPTION,
         path="/api",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json"), _ApiPage(path="/")],
+        render_plugins=[_Document(path="/openapi.json"), _ApiPage(path="/")],
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),

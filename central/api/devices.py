@@ -16,7 +16,7 @@ from central.problems import ProblemError
 from central.queries import DeviceRow, list_devices
 from protocol.messages import Enrolment, EnrolmentRequest, OutboxDepth, Refusal
 
-DeviceName = Annotated[str, msgspec.Meta(max_length=200)]
+DeviceName = Annotated[str, msgspec.Meta(max_length=200, examples=["Bench 2"])]
 
 
 class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):

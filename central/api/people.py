@@ -13,8 +13,8 @@ from central.tokens import API_LIFE
 class SignInIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who wants a token."""
 
-    name: Annotated[str, msgspec.Meta(max_length=64)]
-    password: Annotated[str, msgspec.Meta(max_length=256)]
+    name: Annotated[str, msgspec.Meta(max_length=64, examples=["anna"])]
+    password: Annotated[str, msgspec.Meta(max_length=256, examples=["a horse that reads plates"])]
 
 
 class TokenOut(msgspec.Struct, frozen=True):

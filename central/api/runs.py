@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get
@@ -27,7 +27,7 @@ class EndpointOut(msgspec.Struct, frozen=True):
     grade: Grade
     flags: tuple[RowFlag, ...]
     reported: int | None
-    titre: str | None
+    titre: Annotated[str | None, msgspec.Meta(description="`1:64`, `<1:2` or `≥1:4096`.", examples=["1:64"])]
 
 
 class RunOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +36,10 @@ class RunOut(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     number: int
     url: str
-    submission: str | None
-    test: str | None
-    plate_number: str | None
-    device_id: str
+    submission: Annotated[str | None, msgspec.Meta(description="Null: the plate's code is unknown.", examples=["S-1"])]
+    test: Annotated[str | None, msgspec.Meta(examples=["NDV"])]
+    plate_number: Annotated[str | None, msgspec.Meta(examples=["1"])]
+    device_id: Annotated[str, msgspec.Meta(examples=["bench-1"])]
     device_name: str
     captured_at: datetime
     received_at: datetime

@@ -1,7 +1,9 @@
 """The pages: what they show, that they need nothing from elsewhere, and that hostile names stay text."""
 
 import re
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,13 @@ from tests.central.web import Client, central, csrf_token, people, runs, sign_in
 from tests.make import NOON, make_code, make_reading_id, make_well, make_wells
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, migrated_file: Path) -> str:
+    """One database is enough here: what differs between them is below the web."""
+    return f"sqlite+aiosqlite:///{shutil.copy(migrated_file, tmp_path / 'central.db')}"
+
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{7*7}}"
 PAGES = ("/", "/submissions", "/submissions/S-1001", "/devices", "/api", f"/runs/{make_reading_id(1)}", "/sign-in")

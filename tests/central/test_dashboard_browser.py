@@ -20,10 +20,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--headless=new")
 
 
-@pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """One database is enough here: what differs between them is below the pages."""
-    return f"sqlite+aiosqlite:///{tmp_path / 'central.db'}"
+@pytest.fixture
+def database_url(tmp_path: Path, migrated_file: Path) -> str:
+    """One database is enough here: what differs between them is below the web."""
+    return f"sqlite+aiosqlite:///{shutil.copy(migrated_file, tmp_path / 'central.db')}"
 
 
 @asynccontextmanager
