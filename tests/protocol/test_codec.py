@@ -127,3 +127,10 @@ def test_a_message_that_is_too_large_is_our_own_fault() -> None:
 )
 def test_other_messages_survive_the_round_trip(message: msgspec.Struct) -> None:
     assert codec.decode(codec.encode(message), type(message)) == message
+
+
+@pytest.mark.parametrize("field", ["submission", "test", "plate_number"])
+def test_a_line_end_is_no_part_of_a_laboratorys_number(field: str) -> None:
+    code = make_code(**{field: "S-1\n"})
+    error = refusal(sent(codec.encode_reading(make_reading(1, code=code))))
+    assert error.code == "undecodable"
