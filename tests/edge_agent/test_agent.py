@@ -100,6 +100,11 @@ def test_the_saved_event_names_what_was_kept(tmp_path: Path, outbox: Outbox) -> 
     assert (reading.captured_at, reading.clock.monotonic_ns, reading.picture.name) == (NOON, 5, "a.jpg")
 
 
+def test_a_file_is_remembered_together_with_its_reading(tmp_path: Path, outbox: Outbox) -> None:
+    keep(bench(outbox, tmp_path, []), frame(key="plate.jpg|1|2"))
+    assert outbox.was_captured("plate.jpg|1|2")
+
+
 def test_the_same_photograph_twice_is_two_readings_of_one_picture(tmp_path: Path, outbox: Outbox) -> None:
     reader, data = bench(outbox, tmp_path, []), make_photograph()
     assert len({keep(reader, frame(name, data))["id"] for name in ("first.jpg", "again.jpg")}) == 2

@@ -23,9 +23,10 @@ class Memory:
 
     def take(self, camera: FolderCamera) -> list[str]:
         """Names of everything that the camera gives now, each remembered as kept."""
-        names = []
+        names: list[str] = []
         while (frame := camera.capture()) is not None:
             assert frame.key is not None
+            assert len(names) < 20, f"{names} and still more"
             self.keys.add(frame.key)
             names.append(frame.name)
         return names

@@ -113,6 +113,17 @@ def test_an_answer_to_the_probe_opens_the_window(tmp_path: Path) -> None:
         assert len(readings(conversation.due())) == 8
 
 
+def test_an_answer_makes_room_at_once(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        conversation.received(*ONLINE)
+        put(outbox, *range(1, SEND_WINDOW + 4))
+        first = readings(conversation.due())
+        conversation.received(*ack(*first[:2]))
+        assert len(readings(conversation.due())) == 2
+
+
 def test_an_acknowledgement_for_another_outbox_settles_nothing(tmp_path: Path) -> None:
     clock = ManualClock()
     with closing(open_outbox(tmp_path, clock)) as outbox:
