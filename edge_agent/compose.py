@@ -1,5 +1,6 @@
 """Wires an agent from its configuration: the one place where clocks, randomness, model, camera and threads meet."""
 
+import itertools
 import os
 import random
 import secrets
@@ -72,7 +73,8 @@ def _companions(
         return random.uniform(-1, 1)
 
     conversation = Conversation(outbox, own_id, f"{model.name}-v{model.version}", clocks=read_clocks, jitter=jitter)
+    sessions = (f"{session}-{connection}" for connection in itertools.count(1))
     return {
-        "sync": lambda stop: sync.run(conversation, access, session, jitter, stop),
+        "sync": lambda stop: sync.run(conversation, access, sessions, jitter, stop),
         "uploads": lambda stop: uploads.run(outbox, access, jitter, stop),
     }

@@ -6,7 +6,7 @@ is sent again behind the outbox's back, and its own session, so that a late will
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any, Final
 
@@ -35,19 +35,21 @@ _log = structlog.get_logger(__name__)
 def run(
     conversation: Conversation,
     load_access: Callable[[], Access | None],
-    session: str,
+    sessions: Iterator[str],
     jitter: Callable[[], float],
     stop: Event,
 ) -> None:
-    """Keep the conversation going until `stop`: wait for an enrolment, connect, and connect again for ever."""
-    failures = connections = 0
+    """Keep the conversation going until `stop`: wait for an enrolment, connect, and connect again for ever.
+
+    `sessions` names each connection, and never the same way twice.
+    """
+    failures = 0
     while not stop.is_set():
         access = _access(load_access)
         if access is None:
             stop.wait(LOOK_FOR_ENROLMENT_S)
             continue
-        connections += 1
-        line = Line(conversation, access.enrolment.broker, access.enrolment.device_id, f"{session}-{connections}")
+        line = Line(conversation, access.enrolment.broker, access.enrolment.device_id, next(sessions))
         try:
             line.run(stop)
         except (OSError, sqlite3.OperationalError) as error:

@@ -1,5 +1,6 @@
 """The same conversation over the real broker: paho, MQTT 5, a last will, a broker that is killed."""
 
+import itertools
 import shutil
 import socket
 import subprocess
@@ -104,7 +105,14 @@ def syncing(outbox: Outbox, port: int, enrolled: Event) -> Iterator[Thread]:
     access = Access("", Enrolment("bench-1", "Bench", BrokerAccess("127.0.0.1", port, "bench-1", "secret"), "t"))
     conversation = Conversation(outbox, "bench-1", "hi-wells-v1", clocks=read_clocks, jitter=lambda: 0.0)
     thread = Thread(
-        target=sync.run, args=(conversation, lambda: access if enrolled.is_set() else None, "s", lambda: 0.0, stop)
+        target=sync.run,
+        args=(
+            conversation,
+            lambda: access if enrolled.is_set() else None,
+            (f"s-{n}" for n in itertools.count(1)),
+            lambda: 0.0,
+            stop,
+        ),
     )
     thread.start()
     try:
