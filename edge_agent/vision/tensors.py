@@ -20,6 +20,8 @@ PLATE, WELL = 0, 1
 PADDING: Final = 114
 # Two boxes of one class that share this part of the smaller one show one thing: wells and plates do not overlap.
 SHARED_LIMIT: Final = 0.5
+# Boxes that overlap so much measure one thing several times: their mean is finer than the best of them.
+AGREEING_IOU: Final = 0.65
 # Far more cells than a 1536-well plate lights up; a picture of noise must not make suppression slow.
 MAX_CANDIDATES: Final = 4000
 
@@ -125,19 +127,26 @@ def _decode_level(level: Level, score_threshold: float) -> Detections:
     return Detections(boxes, 1 / (1 + np.exp(-logits[cells].max(axis=1))), logits[cells].argmax(axis=1))
 
 
-def suppress(found: Detections, shared_limit: float = SHARED_LIMIT) -> Detections:
-    """Only the best of boxes of one class that overlap or hold each other; `found` comes best first."""
+def suppress(found: Detections) -> Detections:
+    """One box for what several of one class show, best first: the mean, by score, of those that nearly agree."""
+    # Far apart, so that boxes of different classes never meet.
     apart = found.boxes + (found.classes * 1e5)[:, None]
     area = np.prod(apart[:, 2:] - apart[:, :2], axis=1)
-    keep = np.ones(len(apart), bool)
+    free = np.ones(len(apart), bool)
+    merged, best = found.boxes.copy(), []
     for i in range(len(apart)):
-        if keep[i]:
-            later = i + 1 + np.flatnonzero(keep[i + 1 :])
-            low = np.maximum(apart[i, :2], apart[later, :2])
-            high = np.minimum(apart[i, 2:], apart[later, 2:])
-            shared = np.prod(np.maximum(high - low, 0), axis=1)
-            keep[later[shared > shared_limit * np.minimum(area[i], area[later])]] = False
-    return found.where(keep)
+        if not free[i]:
+            continue
+        rest = np.flatnonzero(free)
+        sides = np.minimum(apart[i, 2:], apart[rest, 2:]) - np.maximum(apart[i, :2], apart[rest, :2])
+        shared = np.prod(np.maximum(sides, 0), axis=1)
+        free[rest[shared > SHARED_LIMIT * np.minimum(area[i], area[rest])]] = False
+        free[i] = False
+        agreeing = rest[shared >= AGREEING_IOU * (area[i] + area[rest] - shared)]
+        merged[i] = np.average(found.boxes[agreeing], axis=0, weights=found.scores[agreeing])
+        best.append(i)
+    kept = np.array(best, np.int64)
+    return Detections(merged, found.scores, found.classes).where(kept)
 
 
 def softmax(logits: Array, temperature: float) -> Array:

@@ -90,12 +90,21 @@ def test_decode_of_nothing_is_empty() -> None:
 
 
 def test_suppression_keeps_the_best_of_overlapping_boxes() -> None:
-    kept = suppress(detections((0, 0, 10, 10), (1, 0, 11, 10), (20, 0, 30, 10)))
+    kept = suppress(detections((0, 0, 10, 10), (4, 0, 14, 10), (20, 0, 30, 10)))
     assert kept.boxes[:, 0].tolist() == [0, 20]
+
+
+def test_boxes_that_nearly_agree_are_averaged_by_score() -> None:
+    (box,) = suppress(detections((0, 0, 10, 10), (1, 0, 11, 10))).boxes
+    assert box.tolist() == pytest.approx([0.5 / 1.4, 0, 10 + 0.5 / 1.4, 10])
 
 
 def test_suppression_knows_a_box_inside_another() -> None:
     assert len(suppress(detections((0, 0, 20, 20), (8, 8, 14, 14))).scores) == 1
+
+
+def test_box_without_an_area_hides_nothing() -> None:
+    assert len(suppress(detections((5, 5, 5, 5), (0, 0, 10, 10), (20, 0, 30, 10))).scores) == 3
 
 
 def test_suppression_leaves_a_well_inside_a_plate() -> None:
