@@ -79,7 +79,7 @@ def offset(folder: Path, sha256: str) -> int:
 
 
 def append(folder: Path, sha256: str, start: int, total: int, chunk: bytes) -> int:
-    """Add a piece at `start`; the new offset. A piece of a picture that is whole already changes nothing."""
+    """Add a piece at `start`; the new offset. A piece of a picture whose bytes are all here changes nothing."""
     if not 1 <= total <= MAX_IMAGE_BYTES:
         raise TooLargeError(f"a picture of {total} bytes (expected 1 to {MAX_IMAGE_BYTES})")
     if start + len(chunk) > total:
@@ -90,6 +90,8 @@ def append(folder: Path, sha256: str, start: int, total: int, chunk: bytes) -> i
         if part is None:
             return whole.stat().st_size
         held = part.seek(0, os.SEEK_END)
+        if held >= total:
+            return held  # central died between the last piece and `finish`: any piece leads there again
         if start != held:
             raise WrongOffsetError(start, held)
         part.write(chunk)

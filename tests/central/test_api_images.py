@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central import images
 from central.images import MAX_IMAGE_BYTES
 from central.settings import Settings
 from protocol.messages import Picture
@@ -61,6 +62,18 @@ async def test_an_upload_that_was_cut_goes_on_where_it_stands(engine: AsyncEngin
     assert (first.status_code, first.headers["upload-offset"]) == (202, "300")
     assert (stands.status_code, stands.headers["upload-offset"]) == (404, "300")
     assert (last.status_code, whole.status_code) == (201, 200)
+
+
+async def test_an_upload_whose_end_came_just_before_a_crash_can_be_finished(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    headers = await device(engine)
+    images.append(settings.images_dir, NAME, 0, len(JPEG), JPEG)
+    async with central(settings) as client:
+        stands = await client.head(f"/api/v1/images/{NAME}", headers=headers)
+        at = int(stands.headers["upload-offset"])
+        last = await put(client, headers, JPEG[at:], at)
+    assert (stands.status_code, last.status_code) == (404, 201)
 
 
 async def test_a_piece_at_the_wrong_place_is_told_the_right_one(engine: AsyncEngine, settings: Settings) -> None:
