@@ -101,6 +101,12 @@ def wells_on(grid: Grid, expected: PlateFormat) -> int:
     return int(likeliest(grid.nodes, expected)[0].holds(grid.nodes).sum())
 
 
+def dominant(nodes: Ints) -> tuple[Window, float]:
+    """The place and format that explain the wells best, and the share of its wells that were seen."""
+    _, window, cover = max(windows(nodes), key=lambda entry: entry[0])
+    return window, cover
+
+
 def likeliest(nodes: Ints, form: PlateFormat) -> tuple[Window, float]:
     """The place of a format that explains the wells best, and the share of its wells that were seen."""
     _, window, cover = max((entry for entry in windows(nodes) if entry[1].form is form), key=lambda entry: entry[0])

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from edge_agent.vision.footprint import (
     MAX_ASKEW_DEGREES,
     Window,
+    dominant,
     likeliest,
     offset,
     own_outline,
     slant_degrees,
-    windows,
     within,
 )
 from edge_agent.vision.lattice import NODE_RADIUS, SAME_SIZE_LN, Grid, fit_homography, project
@@ -39,7 +39,7 @@ TIE: Final = 1
 OUTLINE_CONTRADICTS: Final = 0.75
 # Smaller plates have too few wells for their extent to prove itself: the outline must agree, and the smallest plates
 # must be seen whole.
-PROVES_ITSELF: Final = 96
+PROVES_ITSELF: Final = 48
 SEEN_WHOLE: Final = 12
 # What a plate standing upright is taken for where nobody knows: turned anticlockwise, A1 at the bottom left.
 UPRIGHT_GUESS: Final = Seat.BOTTOM_LEFT
@@ -99,9 +99,9 @@ def place_plate(
 
 def _best_window(grid: Grid, expected: PlateFormat, outlines: Array) -> Window:
     """The expected format's best place; refused if another format explains the wells better."""
-    _, window, cover = max(windows(grid.nodes), key=lambda entry: entry[0])
+    window, cover = dominant(grid.nodes)
     # A handful of wells of a larger plate looks like a small plate, unless the outline fits that one.
-    shown = window.form.wells >= PROVES_ITSELF / 2 or own_outline(grid, window, outlines) is not None
+    shown = window.form.wells >= PROVES_ITSELF or own_outline(grid, window, outlines) is not None
     if window.form is not expected and cover >= MIN_COVER and shown:
         raise Refused(
             "format_mismatch",

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from edge_agent.vision.detector import Model
-from edge_agent.vision.footprint import beside_plate, plate_bounds, wells_on
-from edge_agent.vision.geometry import Placed, place_plate
+from edge_agent.vision.footprint import beside_plate, dominant, plate_bounds, wells_on
+from edge_agent.vision.geometry import MIN_COVER, Placed, place_plate
 from edge_agent.vision.lattice import Grid, fit_grid
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
@@ -43,8 +43,11 @@ def _region(found: Detections, picture: tuple[int, int], expected: PlateFormat) 
     wells, plates = found.of(WELL), found.of(PLATE)
     grid = fit_grid(wells)
     if grid is not None and len(grid.nodes) >= ENOUGH * expected.wells:
-        _check_alone(grid, wells, expected)
-        box = plate_bounds(grid, expected, ROOM_PITCHES)
+        window, cover = dominant(grid.nodes)
+        form = window.form if cover >= MIN_COVER else expected
+        if form is expected:
+            _check_alone(grid, wells, expected)
+        box = plate_bounds(grid, form, ROOM_PITCHES)
     elif len(plates.scores):
         x1, y1, x2, y2 = plates.boxes[0]
         room = BOX_ROOM * max(x2 - x1, y2 - y1)
