@@ -34,7 +34,8 @@ ADMIN = "admin"
 @click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="With --exit-after: seconds to wait.")
 def main(photos: Path | None, data_dir: Path | None, port: int, exit_after: int | None, timeout_s: float) -> None:
     """Run broker, central and a reader on this machine until Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stopping in (signal.SIGTERM, signal.SIGINT):  # a shell may have started us with SIGINT ignored
+        signal.signal(stopping, signal.default_int_handler)
     try:
         with _folder(data_dir) as folder:
             status = _demo(folder, photos, port, exit_after, timeout_s)
