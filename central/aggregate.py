@@ -128,7 +128,7 @@ def summarise(submission: str, test: str | None, runs: Iterable[Run], *, zeros: 
         plates=len(current),
         superseded=len(ours) - len(current),
         sera=len(titres),
-        unread=len(rows) - len(titres),
+        unread=sum(len(profile_named(run.profile).series) for run in current) - len(titres),
         low_grade=sum(e.grade == "low" and e.reported(profile) is not None for e, profile in rows),
         distribution={k: counts[k] for k in range(highest + 1)},
         statistics=statistics_of(titres, zeros=zeros),

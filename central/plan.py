@@ -13,7 +13,7 @@ from sqlalchemy import String
 
 from central.tables import runs
 from protocol.codec import as_json, compress, decode, decompress, open_envelope
-from protocol.endpoint import plate_endpoints
+from protocol.endpoint import seen_endpoints
 from protocol.errors import RejectionCode, RemoteProtocolError
 from protocol.messages import DeviceStatus, PlateReading, ReadingEnvelope, Well
 from protocol.profiles import profile_named
@@ -126,7 +126,7 @@ def _endpoints(reading: PlateReading) -> Any:
     if profile.plate_format != reading.plate.format:
         detail = f"a {reading.plate.format}-well plate (profile {profile.name!r} expects {profile.plate_format} wells)"
         raise RemoteProtocolError("undecodable", detail)
-    return msgspec.to_builtins(plate_endpoints(reading.wells, profile))
+    return msgspec.to_builtins(seen_endpoints(reading.plate, reading.wells, profile))
 
 
 def _columns(wells: dict[str, Well]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from edge_agent.vision import Model, ModelMismatch, PlateView, Refused, load_mod
 from edge_agent.vision.annotate import annotate
 from edge_agent.vision.image import MAX_BYTES
 from protocol.assay import AssayProfile
-from protocol.endpoint import RowEndpoint, plate_endpoints
+from protocol.endpoint import RowEndpoint, seen_endpoints
 from protocol.messages import ModelUsed
 from protocol.plate import Seat, parse_seat
 from protocol.profiles import profile_named
@@ -164,7 +164,7 @@ def _read_one(path: Path, reader: Reader, target: Path | None, *, as_json: bool)
         document = _refused_document(photo, refused, reader.model.used)
         _echo(_line(document) if as_json else f"{photo}: refused, {refused.reason}: {refused.detail}\n")
         return False
-    endpoints = {} if reader.seat is None else plate_endpoints(view.wells, reader.profile)
+    endpoints = seen_endpoints(view.plate, view.wells, reader.profile)
     document = _document(photo, view, endpoints, reader.model.used)
     _echo(_line(document) if as_json else plate_text(photo, view.plate, view.wells, endpoints, reader.profile))
     if target is not None:

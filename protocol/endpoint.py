@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from protocol.assay import AssayProfile, Call, Series
-from protocol.messages import Well
+from protocol.messages import PlateSeen, Well
 
 Grade = Literal["high", "medium", "low"]
 RowFlag = Literal["prozone", "gap", "island", "at_limit", "below", "control_failed"]
@@ -157,6 +157,13 @@ def evidence(well: Well, profile: AssayProfile) -> WellEvidence:
     inhibited = sum(well.candidates.get(call, 0.0) for call in profile.inhibited)
     p = inhibited / total if total > 0 else float(well.call in profile.inhibited)
     return WellEvidence(well.call, p, flagged=bool(well.flags))
+
+
+def seen_endpoints(plate: PlateSeen, wells: Mapping[str, Well], profile: AssayProfile) -> dict[str, RowEndpoint]:
+    """The endpoints of a plate as it was seen; none where nobody knows which well is A1, or in a mirror image."""
+    if plate.a1_from == "unknown" or plate.mirrored:
+        return {}
+    return plate_endpoints(wells, profile)
 
 
 def plate_endpoints(wells: Mapping[str, Well], profile: AssayProfile) -> dict[str, RowEndpoint]:

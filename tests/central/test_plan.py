@@ -13,7 +13,7 @@ from protocol.codec import compress, decompress, encode, envelope
 from protocol.messages import VERSION, DeviceStatus, PlateSeen
 from protocol.topics import topic
 from tests.central.wire import make_delivery
-from tests.make import NOON, make_document, make_reading_id, make_well, make_wells
+from tests.make import NOON, make_document, make_reading, make_reading_id, make_well, make_wells, replace
 
 GOOD = make_delivery(1)
 
@@ -55,6 +55,11 @@ def test_every_well_of_the_plate_is_in_the_row() -> None:
 def test_endpoints_are_computed_here_from_the_wells() -> None:
     endpoints = planned(make_delivery(1, wells=make_wells({"A": 9, "B": 0})))["endpoints"]
     assert [endpoints[row]["last_flowing"] for row in "ABC"] == [9, 0, 6]
+
+
+def test_a_plate_of_unknown_orientation_has_no_endpoints_here_either() -> None:
+    plate = replace(make_reading().plate, a1_from="unknown")
+    assert planned(make_delivery(1, plate=plate))["endpoints"] == {}
 
 
 def test_a_reading_without_a_code_has_no_plate() -> None:

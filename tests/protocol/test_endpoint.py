@@ -15,11 +15,12 @@ from protocol.endpoint import (
     last_flowing,
     plate_endpoints,
     row_endpoint,
+    seen_endpoints,
     step_fit,
     titre_text,
 )
 from protocol.profiles import PROFILES
-from tests.make import HI, make_well, make_wells, replace
+from tests.make import HI, make_reading, make_well, make_wells, replace
 
 LETTERS = {
     "F": "flowing",
@@ -143,6 +144,13 @@ def test_a_missing_well_is_an_unread_well() -> None:
     wells = make_wells(6)
     del wells["A3"]
     assert plate_endpoints(wells, HI)["A"].flags == ("gap",)
+
+
+@pytest.mark.parametrize("doubt", [{"a1_from": "unknown"}, {"mirrored": True}], ids=str)
+def test_a_plate_of_unknown_orientation_has_no_endpoints(doubt: dict) -> None:
+    plate = make_reading().plate
+    assert len(seen_endpoints(plate, make_wells(6), HI)) == 8
+    assert seen_endpoints(replace(plate, **doubt), make_wells(6), HI) == {}
 
 
 def test_a_failed_serum_control_lowers_its_own_row_only() -> None:
