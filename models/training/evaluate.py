@@ -31,7 +31,7 @@ from models.training.measure import (
     overlap,
     softmax,
 )
-from models.training.photographs import measure_photographs, plates_folder
+from models.training.photographs import measure_photographs
 from models.training.spec import Floats, Image
 
 RELEASE = Path("models/hi-wells-v1")
@@ -145,7 +145,9 @@ def main() -> None:
     """Command line: measure, then write manifest and card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", type=Path, default=RELEASE)
-    release = parser.parse_args().release
+    parser.add_argument("--plates", type=Path, default=Path("../shared/plates"), help="labelled photographs, if any")
+    arguments = parser.parse_args()
+    release, plates = arguments.release, arguments.plates
     cv2.setNumThreads(1)
     path = release / "manifest.json"
     calls, temperature = measure_calls(load_model(release), release)
@@ -154,12 +156,11 @@ def main() -> None:
     path.write_text(json.dumps(manifest, indent=2) + "\n")
     model = load_model(release)  # with the new temperature
     metrics = {"held_out_renders": {"wells": measure_wells(model), "calls": calls}}
-    folder = plates_folder()
-    if folder is None:
-        print("no labelled photographs on this machine (WELLREAD_PLATES): their figures are left as they were")
+    if not (plates / "hi").is_dir():
+        print(f"no labelled photographs in {plates}: their figures are left as they were")
         metrics["photographs"] = manifest["metrics"].get("photographs", {})
     else:
-        metrics["photographs"] = measure_photographs(model, folder)
+        metrics["photographs"] = measure_photographs(model, plates)
     manifest["metrics"] = metrics
     path.write_text(json.dumps(manifest, indent=2) + "\n")
     write_card(release)

@@ -1,13 +1,11 @@
 """What a release does on labelled real photographs, which belong to others: they are read here and never kept.
 
-They are looked for in WELLREAD_PLATES, else in ../shared/plates; without them this part is skipped. Pictures within a
-set are siblings, so results are given per set.
+Without them this part is skipped. Pictures within a set are siblings, so results are given per set.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +25,6 @@ from protocol.profiles import profile_named
 
 RIGHT_PITCHES = 0.3  # the labels themselves are good to 0.15
 NO_CALL = len(CLASSES)
-
-
-def plates_folder() -> Path | None:
-    """Where the labelled photographs lie, if they are on this machine."""
-    folder = Path(os.environ.get("WELLREAD_PLATES", "../shared/plates"))
-    return folder if (folder / "hi").is_dir() else None
 
 
 def measure_photographs(model: Model, folder: Path) -> dict[str, Any]:
@@ -143,7 +135,7 @@ def _load(stem: Path) -> tuple[dict[str, Any], Image, Doubles]:
 def _read(model: Model, stem: Path) -> tuple[Any, Any]:
     """Calls and centres as the device reads them, or two Nones where it refuses."""
     path = stem.with_suffix(".jpg")
-    frame = Frame(path.read_bytes(), path.name, datetime.now(UTC), 0)
+    frame = Frame(path.read_bytes(), path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC), 0)
     try:
         view = read_plate(frame, profile_named("hi-96"), model=model, seat=Seat.TOP_LEFT)
     except Refused as refused:
