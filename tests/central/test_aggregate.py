@@ -187,6 +187,11 @@ def test_a_row_that_could_not_be_read_is_in_no_figure() -> None:
     assert found.statistics.n == 7
 
 
+def test_a_plate_without_any_endpoint_is_eight_unread_sera() -> None:
+    found = summarise("S-1001", "NDV", [make_run(1, endpoints={})])
+    assert (found.plates, found.sera, found.unread) == (1, 0, 8)
+
+
 def test_rows_that_a_person_should_look_at_are_counted() -> None:
     wells = make_wells() | {f"A{column}": make_well("obscured") for column in range(1, 8)}
     found = summarise("S-1001", "NDV", [make_run(1, endpoints=plate_endpoints(wells, HI))])

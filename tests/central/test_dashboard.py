@@ -17,7 +17,7 @@ from central.settings import Settings
 from protocol.assay import Call
 from protocol.messages import DeviceStatus, ModelUsed, PlateCode, Refusal
 from tests.central.web import Client, central, csrf_token, people, runs, sign_in
-from tests.make import NOON, make_code, make_reading_id, make_well, make_wells
+from tests.make import NOON, make_code, make_reading, make_reading_id, make_well, make_wells, replace
 
 pytestmark = pytest.mark.anyio
 
@@ -188,6 +188,17 @@ async def test_unread_sera_are_named_and_in_no_figure(engine: AsyncEngine, setti
         html = await page(client, "/submissions/S-1001")
     assert "1 serum was not read and is in no figure here" in html
     assert "<dt>Sera</dt><dd>7</dd>" in html
+
+
+async def test_a_plate_of_unknown_orientation_says_why_it_has_no_titres(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    await runs(engine, 1, plate=replace(make_reading().plate, a1_from="unknown"))
+    async with central(settings) as client:
+        html = await page(client, f"/runs/{make_reading_id(1)}")
+    assert "Nobody knows which well of this plate is A1" in html
+    assert "1:64" not in html
 
 
 async def test_the_devices_page_makes_a_claim_code_for_an_administrator_only(
