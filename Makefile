@@ -38,11 +38,14 @@ lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyprojec
 
 train-setup: .venv-train/.done ## The training environment (PyTorch; about 2.5 GB), apart from everything else
 
-model: .venv-train/.done ## Render, train, export and evaluate the model anew (hours on two cores)
-	@sh models/training/release.sh .venv-train/bin/python
+model: .venv-train/.done $(VENV)/.dev ## Render, train, export and evaluate the model anew (about an hour on two cores)
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train wells
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train calls
+	@.venv-train/bin/python -m models.training.export
+	@$(MAKE) evaluate
 
 evaluate: $(VENV)/.dev ## Measure the released model on renders, and on photographs where they are present
-	@$(BIN)/python -m models.training.evaluate
+	@$(BIN)/python -m models.training.evaluate --plates "$${WELLREAD_PLATES:-../shared/plates}"
 
 clean: ## Remove what set-up made
 	rm -rf $(VENV) .venv-train build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-data
