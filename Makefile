@@ -59,7 +59,7 @@ $(VENV)/.run: $(VENV)/.made requirements/edge.txt requirements/central.txt pypro
 	@sh provisioning/set-up.sh package mosquitto mosquitto
 	@echo "Installing Wellread into $(VENV) …"
 	@$(PIP) install --require-hashes -r requirements/edge.txt -r requirements/central.txt -r requirements/build.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # That, and what the tests and checks need. A browser is wanted, not required: its tests say so and skip.
