@@ -16,7 +16,7 @@ import structlog
 
 from edge_agent import AGENT_VERSION
 from edge_agent.barcode import FoundCode
-from edge_agent.camera import Camera, CameraError, Frame
+from edge_agent.camera import Camera, CameraError, Frame, StaleFrame
 from edge_agent.clock import Moment, reading_id
 from edge_agent.config import Config
 from edge_agent.health import measure
@@ -180,7 +180,11 @@ def make_reading(reader: Reader, frame: Frame, seen: Seen) -> PlateReading:
 
 def _take_one(reader: Reader, camera: Camera, stop: Event) -> bool:
     """Capture and keep one photograph; whether there was one. A disk that is full now is waited for."""
-    frame = camera.capture()
+    try:
+        frame = camera.capture()
+    except StaleFrame as stale:
+        reader.say(_refuse(reader, stale.frame, "stale_frame", str(stale)))
+        return True
     while frame is not None and not stop.is_set():
         try:
             event = keep(reader, frame)

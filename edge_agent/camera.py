@@ -42,6 +42,15 @@ class Frame:
     key: str | None = None
 
 
+class StaleFrame(CameraError):  # noqa: N818 - a refusal is a result, not a fault
+    """A live camera gave a picture that it had given before: it may show the plate before this one."""
+
+    def __init__(self, frame: Frame, detail: str) -> None:
+        """`frame` is the picture that is not new; it is refused, and kept for a person to see."""
+        super().__init__(detail)
+        self.frame = frame
+
+
 class Camera(Protocol):
     """What the agent asks of any camera."""
 
@@ -56,11 +65,11 @@ def open_camera(config: CameraConfig, was_captured: Callable[[str], bool]) -> Ca
     """The camera that the configuration names. `was_captured` knows the files that are already kept."""
     if config.kind == "folder":
         return FolderCamera(config.folder, was_captured, watch=config.watch)
-    from edge_agent.live_camera import OpenCVCamera, PiCamera
+    from edge_agent.live_camera import FreshCamera, OpenCVCamera, PiCamera
 
     if config.kind == "opencv":
-        return OpenCVCamera(config)
-    return PiCamera(config, load_picamera2())
+        return FreshCamera(lambda: OpenCVCamera(config))
+    return FreshCamera(lambda: PiCamera(config, load_picamera2()))
 
 
 def load_picamera2() -> ModuleType:

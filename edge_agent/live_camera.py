@@ -1,15 +1,17 @@
 """The cameras that see the bench: V4L2 or GStreamer through OpenCV, and the Raspberry Pi's through picamera2.
 
-A frozen camera would read the plate before this one again, so a picture that is not new is an error; so is one taken
-with other settings than those asked for. `picamera2` comes from the system's packages and is imported only when used.
+A frozen camera would read the plate before this one again, so a picture that is not new is refused; one taken with
+other settings than those asked for is an error. `picamera2` comes from the system's packages and is imported only when
+used.
 """
 
+from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_agent.camera import CameraError, Frame
+from edge_agent.camera import Camera, CameraError, Frame, StaleFrame
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import CameraConfig
 
@@ -22,6 +24,60 @@ if TYPE_CHECKING:
 _STEPS: Final = {"ExposureTime": 50, "AnalogueGain": 0.02, "ColourGains": 0.02, "LensPosition": 0.05}
 
 
+class FreshCamera:
+    """A live camera of which every picture is a new one; after any trouble its device is opened again.
+
+    What was seen before outlives the reopening: a driver that wakes up with its last picture is caught too.
+    """
+
+    # Drivers hold a handful of buffers; a frozen one may hand them out in turn.
+    REMEMBERED: Final = 16
+
+    def __init__(self, open_device: Callable[[], Camera]) -> None:
+        """Opens nothing yet: a camera that is unplugged now may be there at the first capture."""
+        self._open_device = open_device
+        self._device: Camera | None = None
+        self._last_sensor_ns: int | None = None
+        self._digests: deque[bytes] = deque(maxlen=self.REMEMBERED)
+
+    def capture(self) -> Frame | None:
+        """A picture that this camera has not given before; StaleFrame otherwise."""
+        try:
+            self._device = self._device or self._open_device()
+            frame = self._device.capture()
+            if frame is not None:
+                self._check_new(frame)
+        except (CameraError, OSError, RuntimeError):
+            # RuntimeError is what libcamera says of a camera that has gone.
+            self.close()
+            raise
+        return frame
+
+    def close(self) -> None:
+        """Release the device; the next capture opens it again."""
+        device, self._device = self._device, None
+        if device is not None:
+            device.close()
+
+    def _check_new(self, frame: Frame) -> None:
+        last_ns, now_ns = self._last_sensor_ns, frame.sensor_ns
+        if last_ns is not None and now_ns is not None and now_ns <= last_ns:
+            raise StaleFrame(
+                frame,
+                f"the sensor's clock stands at {now_ns} ns after {last_ns} ns (expected a newer picture): "
+                "the camera is opened again, photograph the plate once more",
+            )
+        digest = sha256(frame.data).digest()
+        if digest in self._digests:
+            raise StaleFrame(
+                frame,
+                f"the camera gave the picture {digest.hex()[:12]} twice (expected a new one): "
+                "it is opened again, photograph the plate once more",
+            )
+        self._last_sensor_ns = now_ns
+        self._digests.append(digest)
+
+
 class OpenCVCamera:
     """A V4L2 camera, by number or path, or a GStreamer pipeline ending in `appsink` (Jetson)."""
 
@@ -32,7 +88,6 @@ class OpenCVCamera:
         """Opens nothing yet: a camera that is unplugged now may be there at the first capture."""
         self._config, self._clocks = config, clocks
         self._device: Any = None
-        self._last_digest = b""
 
     def capture(self) -> Frame:
         """A new picture, encoded as JPEG of quality 95."""
@@ -46,7 +101,7 @@ class OpenCVCamera:
             self.close()
             raise CameraError(f"camera {self._config.device!r} gave no picture (is it still plugged in?)")
         data = encode_jpeg(image)
-        return Frame(self._refuse_same(data), f"{now.at:%Y%m%dT%H%M%S%f}.jpg", now.at, now.monotonic_ns)
+        return Frame(data, f"{now.at:%Y%m%dT%H%M%S%f}.jpg", now.at, now.monotonic_ns)
 
     def close(self) -> None:
         """Release the device; the next capture opens it again."""
@@ -68,14 +123,6 @@ class OpenCVCamera:
             device.set(cv2.CAP_PROP_FRAME_WIDTH, self._config.width)
             device.set(cv2.CAP_PROP_FRAME_HEIGHT, self._config.height)
         return device
-
-    def _refuse_same(self, data: bytes) -> bytes:
-        digest = sha256(data).digest()
-        if digest == self._last_digest:
-            self.close()
-            raise CameraError(f"camera {self._config.device!r} gave the same picture twice (it is frozen)")
-        self._last_digest = digest
-        return data
 
 
 class PiCamera:
@@ -103,7 +150,6 @@ class PiCamera:
         }
         if config.lens_position >= 0:
             self._controls |= {"AfMode": self.AF_MANUAL, "LensPosition": config.lens_position}
-        self._last_sensor_ns = -1
         self._camera = picamera2.Picamera2()
         self._camera.configure(
             self._camera.create_still_configuration(
@@ -140,9 +186,6 @@ class PiCamera:
     def _frame(self, image: "NDArray[np.uint8]", metadata: dict[str, Any]) -> Frame:
         now = self._clocks()
         sensor_ns = int(metadata["SensorTimestamp"])
-        if sensor_ns <= self._last_sensor_ns:
-            raise CameraError(f"the sensor's clock stands at {sensor_ns} ns (expected a newer picture)")
-        self._last_sensor_ns = sensor_ns
         # libcamera's RGB888 is blue, green, red in memory: what OpenCV expects.
         return Frame(encode_jpeg(image), f"{now.at:%Y%m%dT%H%M%S%f}.jpg", now.at, now.monotonic_ns, sensor_ns)
 

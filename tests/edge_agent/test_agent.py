@@ -14,7 +14,7 @@ import pytest
 
 from edge_agent.agent import Reader, Seen, Shutter, keep, read_plates, run
 from edge_agent.barcode import FoundCode, find_code
-from edge_agent.camera import CameraError, Frame
+from edge_agent.camera import CameraError, FolderCamera, Frame, StaleFrame
 from edge_agent.clock import read_clocks
 from edge_agent.config import CameraConfig, Config, KeepConfig
 from edge_agent.outbox import Outbox
@@ -188,6 +188,37 @@ def test_a_camera_that_fails_is_tried_again(tmp_path: Path, outbox: Outbox) -> N
     camera = Script(stop, CameraError("unplugged"), frame("a.jpg"), CameraError("unplugged"), frame("b.jpg"))
     read_plates(bench(outbox, tmp_path, said, open_camera=lambda: camera), stop, Event())
     assert [event["photo"] for event in said] == ["a.jpg", "b.jpg"]
+
+
+def test_a_stale_frame_is_refused_shown_and_the_next_plate_is_read(tmp_path: Path, outbox: Outbox) -> None:
+    stop, said = Event(), list[dict[str, Any]]()
+    camera = Script(stop, frame("a.jpg"), StaleFrame(frame("a.jpg"), "the same picture twice"), frame("b.jpg"))
+    read_plates(bench(outbox, tmp_path, said, open_camera=lambda: camera), stop, Event())
+    assert [(event["event"], event.get("reason")) for event in said] == [
+        ("saved", None),
+        ("refused", "stale_frame"),
+        ("saved", None),
+    ]
+    refusal = outbox.last_refusal()
+    assert refusal is not None
+    assert (refusal.reason, refusal.detail) == ("stale_frame", "the same picture twice")
+
+
+def test_the_same_photograph_twice_in_a_folder_is_never_stale(tmp_path: Path, outbox: Outbox) -> None:
+    stop, said, folder = Event(), list[dict[str, Any]](), tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("first.jpg", "again.jpg"):
+        (folder / name).write_bytes(make_photograph())
+        os.utime(folder / name, (1, 1))
+
+    def say(event: dict[str, Any]) -> None:
+        said.append(event)
+        if len(said) == 2:
+            stop.set()
+
+    camera = FolderCamera(folder, outbox.was_captured)
+    read_plates(bench(outbox, tmp_path, [], open_camera=lambda: camera, say=say), stop, Event())
+    assert [event["event"] for event in said] == ["saved", "saved"]
 
 
 def test_a_companion_that_breaks_starts_again_and_stops_with_the_agent(tmp_path: Path, outbox: Outbox) -> None:

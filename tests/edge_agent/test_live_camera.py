@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.camera import CameraError
+from edge_agent.camera import CameraError, Frame, StaleFrame
 from edge_agent.config import CameraConfig
-from edge_agent.live_camera import OpenCVCamera, PiCamera
+from edge_agent.live_camera import FreshCamera, OpenCVCamera, PiCamera
+from tests.make import NOON
 from tests.standins import ManualClock
 
 SETTINGS = CameraConfig(kind="picamera2", width=64, height=64, exposure_us=8000, gain=2.0, lens_position=4.0)
@@ -84,14 +85,6 @@ def test_settings_that_are_never_taken_are_named() -> None:
     assert device.released == PiCamera.MOST_DROPPED
 
 
-def test_a_sensor_that_stands_still_is_an_error() -> None:
-    device = FakePicamera2(frames({"SensorTimestamp": 7}, {"SensorTimestamp": 7}))
-    camera = PiCamera(SETTINGS, device, clocks=ManualClock())
-    camera.capture()
-    with pytest.raises(CameraError, match="the sensor's clock stands at 7 ns"):
-        camera.capture()
-
-
 def test_a_lens_without_a_motor_is_not_moved() -> None:
     device = FakePicamera2(frames({}))
     PiCamera(CameraConfig(lens_position=-1), device, clocks=ManualClock())
@@ -121,10 +114,79 @@ def test_pictures_that_waited_in_the_driver_are_not_used(tmp_path: Path) -> None
     assert frame.name == "20261120T120000000000.jpg"
 
 
-def test_a_frozen_camera_is_an_error(tmp_path: Path) -> None:
-    camera = OpenCVCamera(film(tmp_path / "bench.avi", [90] * 12), clocks=ManualClock())
+class Takes:
+    """A device that gives these pictures with these sensor times, and is opened and closed."""
+
+    def __init__(self, *takes: tuple[bytes, int | None]) -> None:
+        self.takes, self.opened, self.closed = list(takes), 0, 0
+
+    def open(self) -> "Takes":
+        self.opened += 1
+        return self
+
+    def capture(self) -> Frame:
+        data, sensor_ns = self.takes.pop(0)
+        return Frame(data, "live.jpg", NOON, 5, sensor_ns)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_the_same_bytes_twice_are_stale_and_the_camera_is_opened_again() -> None:
+    device = Takes((b"one", None), (b"two", None), (b"one", None), (b"three", None))
+    camera = FreshCamera(device.open)
+    camera.capture(), camera.capture()
+    with pytest.raises(StaleFrame, match="gave the picture 7692c3ad3540 twice") as caught:
+        camera.capture()
+    assert (caught.value.frame.data, device.closed) == (b"one", 1)
+    frame = camera.capture()
+    assert frame is not None
+    assert (frame.data, device.opened) == (b"three", 2)
+
+
+@pytest.mark.parametrize("again_ns", [7, 6])
+def test_a_sensor_whose_clock_does_not_advance_is_stale(again_ns: int) -> None:
+    device = Takes((b"one", 7), (b"two", again_ns), (b"three", 8))
+    camera = FreshCamera(device.open)
     camera.capture()
-    with pytest.raises(CameraError, match="same picture twice"):
+    with pytest.raises(StaleFrame, match=f"stands at {again_ns} ns after 7 ns"):
+        camera.capture()
+    assert camera.capture() is not None
+
+
+def test_a_camera_that_wakes_up_with_its_last_picture_is_still_stale() -> None:
+    device = Takes((b"one", None), (b"one", None), (b"one", None))
+    camera = FreshCamera(device.open)
+    camera.capture()
+    for _ in range(2):
+        with pytest.raises(StaleFrame):
+            camera.capture()
+    assert (device.opened, device.closed) == (2, 2)
+
+
+def test_a_camera_that_has_gone_is_opened_again() -> None:
+    openings = iter([RuntimeError("Camera frontend has timed out!"), None])
+
+    class Gone(Takes):
+        def capture(self) -> Frame:
+            trouble = next(openings)
+            if trouble:
+                raise trouble
+            return super().capture()
+
+    device = Gone((b"one", None))
+    camera = FreshCamera(device.open)
+    with pytest.raises(RuntimeError):
+        camera.capture()
+    assert camera.capture() is not None
+    assert device.opened == 2
+
+
+def test_a_frozen_video_device_is_stale(tmp_path: Path) -> None:
+    config = film(tmp_path / "bench.avi", [90] * 12)
+    camera = FreshCamera(lambda: OpenCVCamera(config, clocks=ManualClock()))
+    camera.capture()
+    with pytest.raises(StaleFrame):
         camera.capture()
 
 
