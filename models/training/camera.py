@@ -10,20 +10,19 @@ import cv2
 import numpy as np
 
 from models.training.colours import to_image
-from models.training.spec import FOOTPRINT_MM, Doubles, Floats, Image, PlateSpec
+from models.training.spec import FOOTPRINT_MM, Doubles, Floats, Image, PlateSpec, Ranges
 
 
-def viewpoint(rng: np.random.Generator, spec: PlateSpec) -> Doubles:
-    """Homography from plate millimetres to pixels."""
+def viewpoint(rng: np.random.Generator, spec: PlateSpec, fill: float | None = None) -> Doubles:
+    """Homography from plate millimetres to pixels; `fill` is the share of the picture's side that the plate takes."""
     plain = spec.difficulty == "plain"
     width, height = spec.size_px
     turn = spec.turn_deg if spec.turn_deg is not None else _draw_turn(rng, plain=plain)
     sideways = abs(np.sin(np.deg2rad(turn))) > 0.7
     long_px, short_px = (height, width) if sideways else (width, height)
     fit = min(long_px / FOOTPRINT_MM[0], short_px / FOOTPRINT_MM[1])
-    fill = float(
-        rng.uniform(0.84, 0.88) if plain else rng.uniform(0.7, 1.0) if rng.random() < 0.6 else rng.uniform(0.4, 1.12)
-    )
+    if fill is None:
+        fill = float(rng.uniform(0.84, 0.88)) if plain else _draw_fill(rng)
     centre = np.array([width, height]) / 2 + rng.normal(0, 0.005 if plain else 0.02 + max(0.0, 0.8 - fill) * 0.3, 2) * [
         width,
         height,
@@ -38,7 +37,7 @@ def viewpoint(rng: np.random.Generator, spec: PlateSpec) -> Doubles:
     if spec.code:  # the plate moves away from the card, along its own long side
         corners = corners - np.array([9.0 * scale, 0.0])
     corners = corners @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) + centre
-    tilt = 0.012 if plain else 0.07 * float(rng.random())
+    tilt = 0.012 if plain else 0.08 * float(rng.random())
     corners = corners + rng.uniform(-tilt, tilt, (4, 2)) * FOOTPRINT_MM[1] * scale
     footprint = np.array([[0, 0], [FOOTPRINT_MM[0], 0], list(FOOTPRINT_MM), [0, FOOTPRINT_MM[1]]], np.float32)
     return np.asarray(cv2.getPerspectiveTransform(footprint, corners.astype(np.float32)), dtype=np.float64)
@@ -48,20 +47,29 @@ def expose(rng: np.random.Generator, picture: Floats, spec: PlateSpec) -> Image:
     """Light, lens and sensor; what a camera makes of a perfect picture."""
     if spec.difficulty == "plain":
         return _expose_plainly(rng, picture)
+    ranges = Ranges(rng, spec.difficulty == "beyond")
     picture = _light(rng, picture)
     if rng.random() < 0.7:
-        pixels = float(rng.uniform(0.3, 1.1)) * max(0.6, spec.size_px[0] / 1000)
+        pixels = ranges.draw(0.3, 1.1, least=0.2) * max(0.6, spec.size_px[0] / 1000)
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), pixels), np.float32)
-    white_balance = rng.uniform([0.8, 0.9, 0.8], [1.2, 1.1, 1.2]).astype(np.float32)
-    picture = np.clip(
-        picture * (white_balance * float(rng.uniform(0.6, 1.3)) / 255) + float(rng.uniform(-0.04, 0.05)), 0, None
-    )
-    picture = 255 * picture ** np.float32(rng.uniform(0.8, 1.25))
-    _add_noise(rng, picture, float(rng.uniform(0, 5)), float(rng.uniform(0, 6)))
+    white_balance = [ranges.draw(0.8, 1.2), ranges.draw(0.9, 1.1), ranges.draw(0.8, 1.2)]
+    gain = np.array(white_balance, np.float32) * np.float32(_draw_gain(ranges, spec) / 255)
+    picture = np.clip(picture * gain + float(rng.uniform(-0.04, 0.05)), 0, None)
+    picture = 255 * np.minimum(picture, 1) ** np.float32(ranges.draw(0.8, 1.25))
+    _add_noise(rng, picture, ranges.draw(0, 5, least=0), ranges.draw(0, 6, least=0))
     if rng.random() < 0.04:
         picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
     image = to_image(picture)
-    return _through_jpeg(image, int(rng.integers(45, 97))) if rng.random() < 0.5 else image
+    return _through_jpeg(image, round(ranges.draw(45, 97, most=99))) if rng.random() < 0.5 else image
+
+
+def _draw_gain(ranges: Ranges, spec: PlateSpec) -> float:
+    """Exposure: mostly right, at times dark or blown; tears can be told apart in less of that than wells be found."""
+    how = 0.0 if ranges.beyond else float(ranges.rng.random())
+    if how < 0.76:
+        return ranges.draw(0.6, 1.3)
+    hi = spec.contents == "hi"
+    return ranges.draw(0.4 if hi else 0.15, 0.6) if how < 0.88 else ranges.draw(1.3, 1.6 if hi else 2.1)
 
 
 def _expose_plainly(rng: np.random.Generator, picture: Floats) -> Image:
@@ -73,6 +81,13 @@ def _expose_plainly(rng: np.random.Generator, picture: Floats) -> Image:
     picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8 * max(0.5, width / 1600)), np.float32)
     _add_noise(rng, picture, 1.5, 2.5)
     return _through_jpeg(to_image(picture), 92)
+
+
+def _draw_fill(rng: np.random.Generator) -> float:
+    """Most plates fill the picture, some stand small in a room, some reach out of it."""
+    how = rng.random()
+    least, most = (0.7, 1.0) if how < 0.55 else (0.4, 1.12) if how < 0.85 else (0.25, 0.5)
+    return float(rng.uniform(least, most))
 
 
 def _draw_turn(rng: np.random.Generator, *, plain: bool) -> float:
@@ -99,6 +114,10 @@ def _light(rng: np.random.Generator, picture: Floats) -> Floats:
         x, y, broad, tall = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0.08, 0.7), rng.uniform(0.08, 0.7)
         glare = np.exp(-np.square((across - x) / broad)) * np.exp(-np.square((down - y) / tall))
         picture = picture + (glare * float(rng.uniform(10, 110)))[..., None].astype(np.float32)
+    if rng.random() < 0.1:  # bare lamps mirrored in the plastic
+        for x, y, broad, tall in rng.uniform([-1, -1, 0.02, 0.02], [1, 1, 0.1, 0.1], (int(rng.integers(1, 4)), 4)):
+            spot = np.exp(-np.square((across - x) / broad) - np.square((down - y) / tall))
+            picture = picture + (spot * float(rng.uniform(60, 300)))[..., None].astype(np.float32)
     return np.asarray(picture, dtype=np.float32)
 
 

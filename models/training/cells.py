@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.spec import BUTTON, DIFFUSE, EMPTY, FLOWING, PARTIAL, Doubles, Floats
+from models.training.spec import BUTTON, DIFFUSE, EMPTY, FLOWING, PARTIAL, Doubles, Floats, Ranges
 
 TEAR_BOUNDARY = 1.07  # height / width at which half of a panel would say "flowing"
 TEAR_BOUNDARY_WIDTH = 0.02
+VEIL_BOUNDARY = 0.06  # contrast against the bare floor at which half of a panel would see a veil at all
+VEIL_BOUNDARY_WIDTH = 0.015
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +31,17 @@ class CellHabit:
     clear: bool
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, *, plain: bool) -> CellHabit:
+    def draw(cls, ranges: Ranges, *, plain: bool) -> CellHabit:
         """Plain plates hold nothing that a reader could argue about."""
+        rng = ranges.rng
         if plain:
             return cls(
                 lean_deg=float(rng.uniform(-3, 3)), area=float(rng.uniform(0.028, 0.036)), short_share=0.0, clear=True
             )
         return cls(
-            lean_deg=float(np.clip(rng.normal(0, 6), -13, 13)),
-            area=float(rng.uniform(0.02, 0.046)),
-            short_share=float(rng.uniform(0.3, 0.7)),
+            lean_deg=ranges.draw(-13, 13) if ranges.beyond else float(np.clip(rng.normal(0, 6), -13, 13)),
+            area=ranges.draw(0.018, 0.048, least=0.012, most=0.055),
+            short_share=float(rng.uniform(0, 0.3) if ranges.beyond else rng.uniform(0.3, 0.7)),
             clear=False,
         )
 
@@ -54,7 +57,7 @@ class Cells:
 
 
 # How much veil lies around the cells of each class: in any plate, and in a plain one.
-_VEIL = {FLOWING: (0.0, 0.25), BUTTON: (0.0, 0.6), PARTIAL: (0.0, 0.5), DIFFUSE: (0.45, 1.15), EMPTY: (0.0, 0.07)}
+_VEIL = {FLOWING: (0.0, 0.25), BUTTON: (0.0, 0.6), PARTIAL: (0.0, 0.5), DIFFUSE: (0.2, 1.15), EMPTY: (0.0, 0.1)}
 _PLAIN_VEIL = {
     FLOWING: (0.0, 0.08),
     BUTTON: (0.0, 0.18),
@@ -164,6 +167,14 @@ def _panel(ratio: Doubles) -> Floats:
     flowing = 1 / (1 + np.exp(-(ratio - TEAR_BOUNDARY) / TEAR_BOUNDARY_WIDTH))
     votes = np.zeros((len(ratio), 5), np.float32)
     votes[:, FLOWING], votes[:, BUTTON] = flowing, 1 - flowing
+    return votes
+
+
+def veil_votes(contrast: Doubles) -> Floats:
+    """How a panel would vote between diffuse and empty, by the veil's contrast against the bare floor."""
+    seen = 1 / (1 + np.exp(-(contrast - VEIL_BOUNDARY) / VEIL_BOUNDARY_WIDTH))
+    votes = np.zeros((len(contrast), 5), np.float32)
+    votes[:, DIFFUSE], votes[:, EMPTY] = seen, 1 - seen
     return votes
 
 

@@ -18,18 +18,19 @@ from numpy.typing import NDArray
 
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.tensors import letterbox
-from models.training.render import render_plate, render_stage
-from models.training.spec import Doubles, Floats, Image, PlateSpec, Truth
+from models.training.render import render_deck, render_plate, render_stage
+from models.training.spec import UNSEEN, Doubles, Floats, Image, PlateSpec, Truth
 
 INPUT_SIZE = (640, 480)
 PATCH_PX = 64
 PATCH_PITCHES = 0.9
 PLATES_PER_SHARD = 20
+LEAST_SEEN_LEVELS = 2.0  # standard deviation of grey levels in and around a well
 JITTER = {"shift": 0.035, "scale": 0.025, "turn_rad": 0.02, "tilt": 0.004}
 
 
 def write_wells(folder: Path, count: int, seed: int, processes: int = 2) -> None:
-    """`count` letterboxed pictures as JPEG with their boxes (plate 0, well 1) as JSON."""
+    """`count` letterboxed pictures as JPEG with their boxes (plate 0, well 1, unseen −2) as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     _each(partial(_write_wells_picture, folder), range(seed, seed + count), processes)
 
@@ -42,7 +43,7 @@ def write_calls(folder: Path, plates: int, seed: int, processes: int = 2) -> Non
 
 
 def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floats:
-    """Rows of x1, y1, x2, y2, class in letterboxed pixels; what is mostly outside the picture is left out."""
+    """Rows of x1, y1, x2, y2, class (plate 0, well 1) in letterboxed pixels; what is mostly outside is left out."""
     quad = truth.plate_quad_px
     plate = np.concatenate([quad.min(axis=0), quad.max(axis=0)])
     # Edge coordinates: a pixel's centre is half a pixel from its edge, and scaling is about edges.
@@ -55,23 +56,40 @@ def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floa
     return np.asarray(np.column_stack([clipped, classes])[keep], np.float32)
 
 
+def unseen(picture: Image, boxes: Floats) -> NDArray[np.bool_]:
+    """Which wells light or darkness hides so well that a detector must neither find nor deny them."""
+    grey = cv2.GaussianBlur(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)), (0, 0), 1)
+    hidden = np.zeros(len(boxes), bool)
+    for index, (x1, y1, x2, y2) in enumerate(np.rint(boxes[:, :4]).astype(int)):
+        spot = grey[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1]
+        hidden[index] = boxes[index, 4] == 1 and (spot.size == 0 or float(spot.std()) < LEAST_SEEN_LEVELS)
+    return hidden
+
+
 def draw_detector_picture(seed: int) -> tuple[Image, Floats]:
-    """One training picture of the detector: any plate in any position, or a bench without one."""
+    """One training picture of the detector: any plate in any position, a crowded deck, or a bench without a plate."""
     rng = np.random.default_rng([seed, 1])
     shape = rng.choice(3, p=[0.5, 0.25, 0.25])  # 4:3 as most cameras, wider, narrower
     width, height = [(640, 480), (640, int(rng.integers(360, 480))), (int(rng.integers(480, 640)), 480)][shape]
     zoom = int(rng.choice([1, 2], p=[0.75, 0.25]))
     size_px = (width * zoom, height * zoom)
-    if rng.random() < 0.04:
+    scene = rng.random()
+    if scene < 0.04:
         return _letterboxed(render_stage(seed, size_px, "varied"))[0], np.zeros((0, 5), np.float32)
-    hi = rng.random() < 0.5
-    plate_format = 96 if hi else int(rng.choice([96, 384, 24, 48, 12, 6], p=[0.5, 0.2, 0.12, 0.1, 0.04, 0.04]))
+    hi = rng.random() < 0.42
+    plate_format = 96 if hi else int(rng.choice([96, 384, 24, 48, 12, 6], p=[0.54, 0.12, 0.1, 0.08, 0.06, 0.1]))
     spec = PlateSpec(
         difficulty="varied", size_px=size_px, plate_format=plate_format, contents="hi" if hi else "generic"
     )
-    image, truth = render_plate(seed, spec)
+    if scene < 0.24:
+        image, truths = render_deck(seed, spec)
+    else:
+        image, truth = render_plate(seed, spec)
+        truths = (truth,)
     boxed, scale = _letterboxed(image)
-    return boxed, detector_boxes(truth, scale, size_px)
+    boxes = np.concatenate([detector_boxes(truth, scale, size_px) for truth in truths])
+    boxes[unseen(boxed, boxes), 4] = UNSEEN
+    return boxed, boxes
 
 
 def draw_patches(seed: int) -> tuple[Image, Floats]:

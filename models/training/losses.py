@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.training.nets import DETECTOR_CLASSES, INPUT_HEIGHT, INPUT_WIDTH, STRIDES
-from models.training.spec import Floats
+from models.training.spec import UNSEEN, Floats
 
 SIDE_LIMITS_PX = ((0.0, 54.0), (40.0, 190.0), (150.0, np.inf))
 PLATE_WEIGHT = 8.0  # a plate has some ten cells, wells have hundreds
@@ -29,7 +29,7 @@ def cell_centres() -> Floats:
 
 
 def assign(boxes: Floats) -> tuple[Floats, Floats]:
-    """Per cell its class (−1 for none) and its box, for one picture's rows of x1, y1, x2, y2, class."""
+    """Per cell its class (−1 for none, −2 for an unseen well) and its box, for rows of x1, y1, x2, y2, class."""
     classes, targets = [], []
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
     side = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1, initial=0)
@@ -87,7 +87,7 @@ class DetectorLoss:
         )
         surprise = (logits.sigmoid() - wanted).square()
         score_loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * surprise
-        score_weight = torch.tensor([4.0, 1.0])
+        score_weight = torch.tensor([4.0, 1.0]) * (classes != UNSEEN)[..., None]
         total = box_loss + 2 * (score_loss * score_weight).sum() / taken.sum().clamp(min=1)
         return total, float(overlap.detach().mean()) if len(overlap) else 0.0
 

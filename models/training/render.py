@@ -26,7 +26,7 @@ from models.training.frame import (
     new_canvas,
 )
 from models.training.looks import WellLook, draw_generic_look, draw_look, parallax_shifts
-from models.training.scene import CODE_CARD_MM, code_card, draw_stage, paste
+from models.training.scene import CODE_CARD_MM, code_card, draw_nest, draw_stage, paste
 from models.training.spec import (
     CLASSES,
     EMPTY,
@@ -38,36 +38,58 @@ from models.training.spec import (
     Image,
     PlateGeometry,
     PlateSpec,
+    Ranges,
     Truth,
     draw_calls,
     project,
 )
 from models.training.wells import Liquids, WellPainter
 
-__all__ = ["CLASSES", "PlateSpec", "Truth", "render_plate", "render_stage"]
+__all__ = ["CLASSES", "PlateSpec", "Truth", "render_deck", "render_plate", "render_stage"]
+
+DECK_STEP_MM = (132.5, 90.5)  # from slot to slot of a robot's deck
 
 
 def render_plate(seed: int, spec: PlateSpec) -> tuple[Image, Truth]:
     """One photograph (height × width × 3, blue-green-red) and what it shows."""
     rng = np.random.default_rng(seed)
-    geometry = FORMATS[spec.plate_format]
     plain = spec.difficulty == "plain"
-    calls = draw_calls(rng, spec) if spec.contents == "hi" else np.full(geometry.rows * geometry.columns, EMPTY)
+    calls = _contents(rng, spec)
     plate_to_px = viewpoint(rng, spec)
     stage = draw_stage(rng, spec.size_px, plain=plain)
-    pitch_px = _pitch_px(geometry, plate_to_px)
-    canvas = new_canvas(geometry, int(np.clip(round(pitch_px * 1.05), 9, 260)))
-    stage_bgr = stage.mean(axis=(0, 1))
-    look = (_draw_hi_plate if spec.contents == "hi" else _draw_other_plate)(
-        rng, canvas, geometry, stage_bgr, plain=plain
-    )
-    soft = _fill_wells(rng, canvas, geometry, look, calls, generic=spec.contents == "generic", plain=plain)
-    shadow = 0.12 if plain else float(rng.uniform(0, 0.5))
-    paste(stage, canvas.picture, canvas.cover, plate_to_px @ canvas.to_mm(), shadow)
+    lit_below = spec.contents == "generic" and rng.random() < 0.1
+    if lit_below:
+        stage *= np.float32(rng.uniform(0.02, 0.4))
+    if not plain and rng.random() < 0.25:
+        draw_nest(rng, stage, plate_to_px)
+    truth = _lay_plate(rng, stage, spec, plate_to_px, calls, lit_below=lit_below)
     if spec.code:
         _lay_code(rng, stage, spec.code, plate_to_px)
-    image = expose(rng, stage, spec)
-    return image, _truth(spec, plate_to_px, look.rim_radius, calls, soft)
+    return expose(rng, stage, spec), truth
+
+
+def render_deck(seed: int, spec: PlateSpec) -> tuple[Image, tuple[Truth, ...]]:
+    """A photograph of a crowded deck, as a camera above a robot takes it, and every plate on it.
+
+    The plate of `spec` stands in the middle slot; plates of other kinds, lids and boxes stand in some of the others.
+    """
+    rng = np.random.default_rng([seed, 3])
+    middle = viewpoint(rng, spec, fill=float(rng.uniform(0.2, 0.5)))
+    stage = draw_stage(rng, spec.size_px, plain=False)
+    truths = []
+    for column, row in [(0, 0), *[(c, r) for c in (-1, 0, 1) for r in (-1, 0, 1) if (c, r) != (0, 0)]]:
+        what = "plate" if (column, row) == (0, 0) else str(rng.choice(["nothing", "plate", "lid"], p=[0.45, 0.4, 0.15]))
+        to_px = middle @ np.array([[1, 0, column * DECK_STEP_MM[0]], [0, 1, row * DECK_STEP_MM[1]], [0, 0, 1]])
+        if what == "nothing" or not _reasonable(to_px, middle, spec.size_px):
+            continue
+        if what == "lid":
+            _lay_lid(rng, stage, to_px)
+            continue
+        here = spec
+        if column or row:
+            here = replace(spec, contents="generic", plate_format=int(rng.choice([96, 384, 48, 24, 6])))
+        truths.append(_lay_plate(rng, stage, here, to_px, _contents(rng, here), lit_below=False))
+    return expose(rng, stage, spec), tuple(truths)
 
 
 def render_stage(seed: int, size_px: tuple[int, int] = (1600, 1150), difficulty: Difficulty = "plain") -> Image:
@@ -77,10 +99,64 @@ def render_stage(seed: int, size_px: tuple[int, int] = (1600, 1150), difficulty:
     return expose(rng, draw_stage(rng, size_px, plain=difficulty == "plain"), spec)
 
 
+def _contents(rng: np.random.Generator, spec: PlateSpec) -> NDArray[np.int64]:
+    """Classes of the wells; a plate of another assay has none, which counts as empty."""
+    return draw_calls(rng, spec) if spec.contents == "hi" else np.full(spec.plate_format, EMPTY)
+
+
+def _lay_plate(
+    rng: np.random.Generator,
+    stage: Floats,
+    spec: PlateSpec,
+    plate_to_px: Doubles,
+    calls: NDArray[np.int64],
+    *,
+    lit_below: bool,
+) -> Truth:
+    """Draw one plate and lay it on the stage, in place."""
+    geometry, plain = FORMATS[spec.plate_format], spec.difficulty == "plain"
+    pitch_px = _pitch_px(geometry, plate_to_px)
+    canvas = new_canvas(geometry, int(np.clip(round(pitch_px * 1.05), 9, 260)))
+    stage_bgr = stage.mean(axis=(0, 1)) if plain else _under(stage, plate_to_px)
+    if spec.contents == "hi":
+        look = _draw_hi_plate(rng, canvas, geometry, stage_bgr, spec)
+    else:
+        look = _draw_other_plate(rng, canvas, geometry, stage_bgr, lit_below=lit_below)
+    soft = _fill_wells(rng, canvas, look, calls, spec)
+    shadow = 0.12 if plain else float(rng.uniform(0, 0.5))
+    paste(stage, canvas.picture, canvas.cover, plate_to_px @ canvas.to_mm(), shadow)
+    return _truth(spec, plate_to_px, look.rim_radius, calls, soft)
+
+
+def _under(stage: Floats, plate_to_px: Doubles) -> Floats:
+    """The mean colour of what a plate will stand on."""
+    spots = np.stack(np.meshgrid(np.linspace(4, 123, 9), np.linspace(4, 81, 6)), axis=-1).reshape(-1, 2)
+    x, y = np.rint(project(plate_to_px, spots)).astype(int).T
+    height, width = stage.shape[:2]
+    return np.asarray(stage[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)].mean(axis=0), np.float32)
+
+
+def _reasonable(plate_to_px: Doubles, middle: Doubles, size_px: tuple[int, int]) -> bool:
+    """Whether a slot is in the picture and not blown up by perspective."""
+    at = project(plate_to_px, np.array([FOOTPRINT_MM]) / 2)[0]
+    pitches = [_pitch_px(FORMATS[96], view) for view in (plate_to_px, middle)]
+    return bool((at > 0).all() and (at < size_px).all() and 0.5 < pitches[0] / pitches[1] < 2)
+
+
+def _lay_lid(rng: np.random.Generator, stage: Floats, to_px: Doubles) -> None:
+    """A lid or a box of a plate's size: it has a plate's outline but no wells, and is none."""
+    canvas = new_canvas(FORMATS[96], int(np.clip(round(_pitch_px(FORMATS[96], to_px) * 1.05), 9, 60)))
+    draw_opaque_body(rng, canvas, any_colour(rng) if rng.random() < 0.5 else _under(stage, to_px) * 1.1)
+    if rng.random() < 0.5:
+        draw_sticker(rng, canvas)
+    paste(stage, canvas.picture, canvas.cover, to_px @ canvas.to_mm(), float(rng.uniform(0, 0.5)))
+
+
 def _draw_hi_plate(
-    rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool
+    rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, spec: PlateSpec
 ) -> WellLook:
-    green = plain or rng.random() < 0.75
+    plain = spec.difficulty == "plain"
+    green = plain or rng.random() < 0.65
     card = (
         stage_green(rng, plain=plain)
         if green
@@ -90,16 +166,18 @@ def _draw_hi_plate(
     draw_legends(rng, canvas, geometry, plain=plain)
     if rng.random() < 0.6:
         draw_handwriting(rng, canvas)
-    return draw_look(rng, geometry.rim_radius_pitches, plain=plain)
+    return draw_look(Ranges(rng, spec.difficulty == "beyond"), geometry.rim_radius_pitches, plain=plain)
 
 
 def _draw_other_plate(
-    rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, plain: bool
+    rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, *, lit_below: bool
 ) -> WellLook:
-    del plain  # other plates exist for training only and are always varied
-    tones = {"white": (190, 250), "black": (8, 55), "natural": (130, 220)}
-    material = str(rng.choice(["clear", "white", "black", "natural"], p=[0.45, 0.25, 0.14, 0.16]))
-    if material == "clear":
+    """Plates of other assays exist for training only and are always varied."""
+    tones = {"white": (190, 254), "black": (8, 55), "natural": (130, 220)}
+    material = str(rng.choice(["clear", "white", "black", "natural"], p=[0.5, 0.22, 0.12, 0.16]))
+    if lit_below:
+        body = hsv(rng.uniform(0, 360), rng.uniform(0, 1) ** 1.5 * 0.8, rng.uniform(0.6, 1))
+    elif material == "clear":
         body = np.clip(stage_bgr + rng.normal(8, 14) + rng.normal(0, 5, 3), 5, 250)
     elif rng.random() < 0.15:
         body = any_colour(rng)
@@ -111,23 +189,20 @@ def _draw_other_plate(
     if rng.random() < 0.3:
         draw_sticker(rng, canvas)
     square = geometry.pitch_mm < 5 and rng.random() < 0.6
-    return draw_generic_look(rng, geometry.rim_radius_pitches, body, square=square)
+    faint = lit_below or rng.random() < (0.55 if material == "clear" else 0.35)
+    look = draw_generic_look(rng, geometry.rim_radius_pitches, body, square=square, faint=faint)
+    return look if geometry.pitch_mm > 15 else replace(look, colonies=0)
 
 
 def _fill_wells(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    geometry: PlateGeometry,
-    look: WellLook,
-    calls: NDArray[np.int64],
-    *,
-    generic: bool,
-    plain: bool,
+    rng: np.random.Generator, canvas: Canvas, look: WellLook, calls: NDArray[np.int64], spec: PlateSpec
 ) -> Floats:
     """Paint the wells row by row (a row fits the processor's cache) and return their soft labels."""
-    painter = WellPainter(rng, look, CellHabit.draw(rng, plain=plain))
+    geometry = FORMATS[spec.plate_format]
+    habit = CellHabit.draw(Ranges(rng, spec.difficulty == "beyond"), plain=spec.difficulty == "plain")
+    painter = WellPainter(rng, look, habit)
     shifts = parallax_shifts(look, geometry.rows, geometry.columns)
-    liquids = _draw_liquids(rng, geometry) if generic else None
+    liquids = _draw_liquids(rng, geometry) if spec.contents == "generic" else None
     left, top = canvas.field_origin_px(geometry)
     size, count = canvas.pitch_px, geometry.columns
     soft = np.zeros((calls.size, len(CLASSES)), np.float32)
@@ -142,21 +217,26 @@ def _fill_wells(
 
 
 def _draw_liquids(rng: np.random.Generator, geometry: PlateGeometry) -> Liquids:
-    """Contents of another assay: two colours in some pattern, some wells empty."""
+    """Contents of another assay: colours in some pattern, some wells empty, often most of them."""
     count = geometry.rows * geometry.columns
     row, col = np.mgrid[0 : geometry.rows, 0 : geometry.columns].reshape(2, -1)
-    two = np.stack([any_colour(rng), any_colour(rng)])
-    style = int(rng.integers(0, 4))
+    two = np.stack([any_colour(rng) for _ in range(8)])
+    style = int(rng.integers(0, 6))
     if style == 0:
         which = rng.integers(0, 2, count)
     elif style == 1:
         which = (col < rng.integers(0, geometry.columns + 1, geometry.rows)[row]).astype(np.int64)
     elif style == 2:
         which = (row + col) % int(rng.integers(2, 5)) // 1 % 2
+    elif style == 3:
+        which = rng.integers(0, 8, count)
     else:
         which = np.zeros(count, np.int64)
-    colour = np.clip(two[which] * rng.uniform(0.85, 1.15, (count, 1)) + rng.normal(0, 5, (count, 3)), 0, 255)
-    filled = rng.random(count) < rng.choice([0.0, 0.2, 0.9, 1.0])
+    base = two[which]
+    if style == 4:  # from one colour to another along the rows
+        base = two[0] + (two[1] - two[0]) * (col / max(geometry.columns - 1, 1))[:, None]
+    colour = np.clip(base * rng.uniform(0.85, 1.15, (count, 1)) + rng.normal(0, 5, (count, 3)), 0, 255)
+    filled = rng.random(count) < rng.choice([0.0, 0.06, 0.25, 0.9, 1.0])
     opacity = rng.uniform(0.35, 1.0) * rng.uniform(0.8, 1.0, count) * filled
     pellet = rng.uniform(0, 0.9, count) * (rng.random(count) < rng.choice([0.0, 0.0, 0.5]))
     return Liquids(colour.astype(np.float32), opacity.astype(np.float32), pellet.astype(np.float32))

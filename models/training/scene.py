@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from models.training.colours import any_colour, hsv, to_image
-from models.training.spec import Doubles, Floats, Image
+from models.training.spec import FOOTPRINT_MM, Doubles, Floats, Image
 
 CODE_CARD_MM = 17.0
 
@@ -30,6 +30,21 @@ def draw_stage(rng: np.random.Generator, size_px: tuple[int, int], *, plain: boo
     for _ in range(int(rng.integers(0, 9))):
         _draw_clutter(rng, stage)
     return np.asarray(np.clip(stage, 0, 255), np.float32)
+
+
+def draw_nest(rng: np.random.Generator, stage: Floats, plate_to_px: Doubles) -> None:
+    """An adapter, a frame or a sheet of paper under the plate, larger than it on every side."""
+    wider = rng.uniform(1.5, 20, (2, 2)) if rng.random() < 0.7 else rng.uniform(1.5, 5, (2, 2))
+    (left, top), (right, bottom) = -wider[0], FOOTPRINT_MM + wider[1]
+    corners = np.array([[[left, top], [right, top], [right, bottom], [left, bottom]]])
+    if rng.random() < 0.4:
+        colour = any_colour(rng)
+    else:
+        colour = np.full(3, rng.choice([rng.uniform(5, 60), rng.uniform(180, 252)]), np.float32)
+    outline = np.rint(cv2.perspectiveTransform(corners, plate_to_px)).astype(np.int32)
+    patch = to_image(stage)
+    cv2.fillPoly(patch, [outline], to_image(colour).tolist())
+    stage[:] = patch
 
 
 def code_card(text: str, module_px: int) -> Image:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 CLASSES = ("flowing", "button", "partial", "diffuse", "empty")
 FLOWING, BUTTON, PARTIAL, DIFFUSE, EMPTY = range(5)
 
+UNSEEN = -2  # a well in the detector's training pictures that nobody could see
+
 FOOTPRINT_MM = (127.76, 85.48)  # ANSI/SLAS 1-2004
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Image = NDArray[np.uint8]
-Difficulty = Literal["plain", "varied"]
+Difficulty = Literal["plain", "varied", "beyond"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class PlateSpec:
 
     code       text of a QR code on a card beside the plate (with "varied", sometimes none of it is readable)
     size_px    width, height of the picture
-    difficulty "plain": a well-kept bench, unambiguous wells; "varied": everything that training should survive
+    difficulty "plain": a well-kept bench, unambiguous wells; "varied": everything that training should survive;
+               "beyond": whole titrations whose looks and camera lie partly outside what training draws
     turn_deg   how far the plate is turned in the picture, clockwise; None lets the difficulty decide
     contents   "hi" draws red cells in a clear plate, "generic" any other plate (no calls)
     """
@@ -111,6 +114,24 @@ class Truth:
     def index_to_px(self) -> Doubles:
         """Homography from well index coordinates (column, row) to pixels: what the device's geometry has to find."""
         return np.asarray(self.plate_to_px @ FORMATS[self.plate_format].index_to_mm(), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Where a parameter is drawn: inside its range, or, for every second one of a plate "beyond", just outside it."""
+
+    rng: np.random.Generator
+    beyond: bool
+
+    def draw(self, low: float, high: float, *, least: float = -np.inf, most: float = np.inf) -> float:
+        """Uniform in the range; outside it by at most a third of its width and never past `least` or `most`."""
+        value = float(self.rng.uniform(low, high))
+        if not self.beyond or self.rng.random() < 0.5:
+            return value
+        reach = (high - low) / 3
+        below, above = max(low - reach, least), min(high + reach, most)
+        under = self.rng.random() * ((low - below) + (above - high)) < low - below
+        return float(self.rng.uniform(below, low) if under else self.rng.uniform(high, above))
 
 
 def well_names(rows: int, columns: int) -> list[str]:

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.training.augment import recolour_patches
+from models.training.augment import recolour_patches, vary_picture
 from models.training.dataset import PLATES_PER_SHARD, load_calls, write_calls, write_wells
 from models.training.losses import DetectorLoss, assign
-from models.training.nets import INPUT_HEIGHT, INPUT_WIDTH, CallsNet, WellsNet
+from models.training.nets import CallsNet, WellsNet
 from models.training.spec import Floats, Image
 
 DATA = Path("train-data")
@@ -53,11 +53,14 @@ class Average:
         torch.save({name: value.to(own[name].dtype) for name, value in self._state.items()}, path)
 
 
-def train_wells(folder: Path, out: Path, steps: int, batch: int = 8) -> None:
-    """Teach WellsNet; a checkpoint every 100 steps so that a first model can be tried early."""
+def train_wells(folder: Path, out: Path, steps: int, start: Path | None, batch: int = 8) -> None:
+    """Teach WellsNet, going on from `start` if given; a checkpoint every 100 steps lets a first model be tried."""
     torch.manual_seed(TRAIN_SEED)
     rng = np.random.default_rng(TRAIN_SEED)
-    net = WellsNet().to(memory_format=torch.channels_last).train()
+    net = WellsNet()
+    if start is not None:
+        net.load_state_dict(torch.load(start, weights_only=True))
+    net = net.to(memory_format=torch.channels_last).train()
     average, loss_of = Average(net, 0.997), DetectorLoss()
     optimiser = _optimiser(net, 2e-3, 2e-2)
     started, seen = time.monotonic(), []
@@ -126,7 +129,7 @@ def _wells_batches(folder: Path, rng: np.random.Generator, batch: int) -> Iterat
     while True:
         order = rng.permutation(len(names))
         for start in range(0, len(order) - batch + 1, batch):
-            loaded = [_flipped(rng, *_load(folder, names[i])) for i in order[start : start + batch]]
+            loaded = [vary_picture(rng, *_load(folder, names[i])) for i in order[start : start + batch]]
             assigned = [assign(boxes) for _, boxes in loaded]
             pictures = torch.from_numpy(np.stack([picture for picture, _ in loaded])).permute(0, 3, 1, 2)
             yield (
@@ -139,18 +142,6 @@ def _wells_batches(folder: Path, rng: np.random.Generator, batch: int) -> Iterat
 def _load(folder: Path, name: str) -> tuple[Image, Floats]:
     picture = np.asarray(cv2.imread(str(folder / f"{name}.jpg"))[..., ::-1], dtype=np.uint8)
     return picture, np.array(json.loads((folder / f"{name}.json").read_text()), np.float32).reshape(-1, 5)
-
-
-def _flipped(rng: np.random.Generator, picture: Image, boxes: Floats) -> tuple[Image, Floats]:
-    """Mirrored at random: a detector of round things must not learn left from right."""
-    boxes = boxes.copy()
-    if rng.random() < 0.5:
-        picture = picture[:, ::-1]
-        boxes[:, [0, 2]] = INPUT_WIDTH - boxes[:, [2, 0]]
-    if rng.random() < 0.5:
-        picture = picture[::-1]
-        boxes[:, [1, 3]] = INPUT_HEIGHT - boxes[:, [3, 1]]
-    return np.ascontiguousarray(picture), boxes
 
 
 def _lit(pictures: Tensor) -> Tensor:
@@ -182,6 +173,7 @@ def main() -> None:
     parser.add_argument("--renders", type=int, help="pictures (wells, 3600) or plates (calls, 700) to render")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--start", type=Path, help="weights to go on from (wells only)")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -190,7 +182,7 @@ def main() -> None:
     if arguments.network == "wells":
         if not folder.exists():
             write_wells(folder, arguments.renders or 3600, WELLS_SEED, arguments.threads)
-        train_wells(folder, DATA / "wells.pt", arguments.steps)
+        train_wells(folder, DATA / "wells.pt", arguments.steps, arguments.start)
     else:
         if not folder.exists():
             write_calls(folder, arguments.renders or 700, CALLS_SEED, arguments.threads)

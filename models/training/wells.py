@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.cells import CellHabit, column, draw_cells, draw_veil, ramp, speckle
+from models.training.cells import CellHabit, column, draw_cells, draw_veil, ramp, speckle, veil_votes
 from models.training.looks import Crescent, WellLook
-from models.training.spec import EMPTY, Floats
+from models.training.spec import DIFFUSE, EMPTY, Doubles, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class WellPainter:
         self._floor_light = float(rng.uniform(0.8, 1.0))
         self._tip_shade = float(rng.uniform(0, 0.3))
         self._tip_rings = float(rng.uniform(0, 0.07)) if rng.random() < 0.5 else 0.0
+        # Cultures: wells of a plate of few wells hold things that are round themselves and no wells.
+        self._colonies = "none" if look.colonies == 0 else str(rng.choice(["none", "scattered", "arrayed"]))
         self._cell_shift = rng.normal(0, 0.02, 2).astype(np.float32)
 
     def paint(
@@ -62,7 +65,10 @@ class WellPainter:
             veil = draw_veil(
                 self._rng, cells, disc_x, disc_y, disc_radius=self._look.disc_radius, least_edge=least_edge
             )
-            disc = self._veiled(disc, veil)
+            bare, disc = disc, self._veiled(disc, veil)
+            if not self._look.plain:
+                spread = np.isin(calls, (DIFFUSE, EMPTY))
+                cells.soft_calls[spread] = veil_votes(self._contrast(bare, disc, distance)[spread])
             cell_bgr = self._look.cell_bgr * self._rng.uniform(0.9, 1.1, (count, 1, 1, 1)).astype(np.float32)
             disc += (cell_bgr - disc) * cells.opacity[..., None]
         else:
@@ -74,8 +80,17 @@ class WellPainter:
         tile += (glass - tile) * white[..., None]
         inside = ramp((self._look.disc_radius - distance) / 0.012)
         tile += (disc - tile) * inside[..., None]
+        if liquids is not None and self._colonies != "none":
+            self._add_colonies(tile)
         self._add_lights(tile, disc_x, disc_y)
         return np.clip(tile, 0, 255), cells.soft_calls
+
+    def _contrast(self, bare: Floats, veiled: Floats, distance: Floats) -> Doubles:
+        """How much darker or differently coloured the veil makes each well's floor, haze counted off."""
+        inside = (distance < self._look.disc_radius)[..., None]
+        change = (np.abs(veiled - bare) * inside).sum(axis=(1, 2, 3))
+        ground = (bare * inside).sum(axis=(1, 2, 3)) + 1e-3
+        return np.asarray((1 - self._look.haze) * change / ground, np.float64)
 
     def _radius(self, x: Floats, y: Floats) -> Floats:
         if self._look.square:
@@ -125,6 +140,7 @@ class WellPainter:
         light = light * (1 - self._tip_shade * column(rng, 0.5, 1.2, count) * np.exp(-np.square(distance / 0.12)))
         ripples = np.cos(distance * column(rng, 90, 160, count) + column(rng, 0, 6.28, count))
         light = light + self._tip_rings * ripples * np.exp(-np.square(distance / 0.15))
+        light = 1 + (light - 1) * self._look.contrast
         return np.asarray(under * light[..., None], dtype=np.float32)
 
     def _veiled(self, disc: Floats, amount: Floats) -> Floats:
@@ -143,6 +159,23 @@ class WellPainter:
             np.exp(-0.5 * np.square(distance / column(self._rng, 0.04, 0.16, count))) * liquids.pellet[:, None, None]
         )
         return np.asarray(filled + (self._look.cell_bgr - filled) * pellet[..., None], dtype=np.float32)
+
+    def _add_colonies(self, tile: Floats) -> None:
+        """Spots of one colour on every well's floor: scattered at random, or stamped in a square pattern."""
+        rng, size, reach = self._rng, tile.shape[1], self._look.disc_radius * 0.9
+        spot, step = float(rng.uniform(0.008, 0.04)), float(rng.uniform(0.07, 0.16))
+        strength = float(rng.uniform(0.15, 1.0))
+        for index in range(len(tile)):
+            if self._colonies == "arrayed":
+                places = np.mgrid[-6:7, -6:7].reshape(2, -1).T * step + rng.normal(0, 0.004, (169, 2))
+            else:
+                places = rng.uniform(-reach, reach, (int(rng.integers(0, self._look.colonies)), 2))
+            marks = np.zeros((size, size), np.float32)
+            for x, y in places[np.hypot(*places.T) < reach]:
+                centre = (round((x + 0.5) * size), round((y + 0.5) * size))
+                radius = max(1, round(spot * size * rng.uniform(0.5, 1.6)))
+                cv2.circle(marks, centre, radius, (strength,), -1, cv2.LINE_AA)
+            tile[index] += (self._look.cell_bgr - tile[index]) * marks[..., None]
 
     def _add_lights(self, tile: Floats, x: Floats, y: Floats) -> None:
         """Reflections over the contents: dots at the tip's optics, a soft patch, and a haze over the whole well."""

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from models.training.dataset import PATCH_PX, detector_boxes, draw_detector_picture, draw_patches, jitter
+from models.training.augment import vary_picture
+from models.training.dataset import PATCH_PX, detector_boxes, draw_detector_picture, draw_patches, jitter, unseen
 from models.training.render import PlateSpec, render_plate
 
 
@@ -45,3 +46,22 @@ def test_jitter_is_a_small_geometry_error() -> None:
         moved = corners @ jitter(rng).T
         off.append(np.abs(moved[:, :2] / moved[:, 2:] - corners[:, :2]).max())
     assert 0.03 < float(np.mean(off)) < 0.15
+
+
+def test_a_varied_picture_keeps_its_boxes_on_its_wells() -> None:
+    picture = np.zeros((480, 640, 3), np.uint8)
+    picture[200:240, 300:340] = 200
+    boxes = np.array([[300, 200, 340, 240, 1]], np.float32)
+    for seed in range(8):
+        varied, moved = vary_picture(np.random.default_rng(seed), picture, boxes)
+        x1, y1, x2, y2 = np.rint(moved[0, :4]).astype(int)
+        inside, whole = varied[y1:y2, x1:x2, 0].astype(int), varied[..., 0].astype(int)
+        assert inside.mean() > whole.min() + 50
+        assert (inside > whole.min() + 30).mean() > 0.8
+
+
+def test_a_well_lost_in_the_dark_is_neither_found_nor_denied() -> None:
+    picture = np.zeros((60, 120, 3), np.uint8)
+    picture[20:40, 80:100] = 90
+    boxes = np.array([[0, 0, 120, 60, 0], [20, 20, 40, 40, 1], [80, 20, 100, 40, 1]], np.float32)
+    assert unseen(picture, boxes).tolist() == [False, True, False]

@@ -5,8 +5,9 @@ import pytest
 import zxingcpp
 from numpy.typing import NDArray
 
-from models.training.render import CLASSES, PlateSpec, Truth, render_plate, render_stage
-from models.training.spec import FORMATS, project, well_names
+from models.training.cells import VEIL_BOUNDARY, veil_votes
+from models.training.render import CLASSES, PlateSpec, Truth, render_deck, render_plate, render_stage
+from models.training.spec import FORMATS, Ranges, project, well_names
 
 SMALL = (800, 575)
 
@@ -107,6 +108,33 @@ def test_a_stage_without_a_plate() -> None:
     image = render_stage(1, (320, 240), "varied")
     assert image.shape == (240, 320, 3)
     assert image.dtype == np.uint8
+
+
+def test_a_deck_shows_several_plates_apart() -> None:
+    _, truths = render_deck(3, PlateSpec(size_px=(640, 480), difficulty="varied"))
+    assert len(truths) > 1
+    middles = np.array([truth.plate_quad_px.mean(axis=0) for truth in truths])
+    length = float(np.hypot(*(truths[0].plate_quad_px[3] - truths[0].plate_quad_px[0])))
+    apart = np.hypot(*np.moveaxis(middles[:, None] - middles[None], 2, 0))[~np.eye(len(truths), dtype=bool)]
+    assert apart.min() > 0.5 * length
+
+
+def test_beyond_leaves_the_range_but_not_far() -> None:
+    drawn = np.array([Ranges(np.random.default_rng(seed), True).draw(0, 3, least=0) for seed in range(200)])
+    assert drawn.min() >= 0
+    assert 3 < drawn.max() <= 4
+    assert 0.3 < (drawn > 3).mean() < 0.7
+
+
+def test_within_the_ranges_nothing_leaves_them() -> None:
+    drawn = [Ranges(np.random.default_rng(seed), False).draw(2, 3) for seed in range(50)]
+    assert 2 <= min(drawn) <= max(drawn) <= 3
+
+
+def test_a_faint_veil_divides_the_panel() -> None:
+    votes = veil_votes(np.array([0.0, VEIL_BOUNDARY, 0.5]))
+    assert np.allclose(votes[:, CLASSES.index("diffuse")], [0, 0.5, 1], atol=0.02)
+    assert np.allclose(votes.sum(axis=1), 1)
 
 
 @pytest.mark.parametrize(
