@@ -21,7 +21,13 @@ MAY_IMPORT = {
 PURE = (
     "protocol",
     "edge_agent/window.py",
+    "edge_agent/retention.py",
+    "edge_agent/plate_text.py",
+    "edge_agent/vision/annotate.py",
+    "edge_agent/vision/footprint.py",
     "edge_agent/vision/geometry.py",
+    "edge_agent/vision/lattice.py",
+    "edge_agent/vision/patches.py",
     "edge_agent/vision/tensors.py",
     "central/aggregate.py",
     "central/dialects.py",

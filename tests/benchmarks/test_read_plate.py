@@ -11,6 +11,7 @@ import pytest
 from edge_agent.camera import Frame
 from edge_agent.config import SHIPPED_MODEL
 from edge_agent.vision import Model, load_model, read_plate
+from edge_agent.vision.detector import RUNTIMES, Runtime
 from models.training.render import PlateSpec, render_plate
 from protocol.plate import Seat
 from protocol.profiles import PROFILES
@@ -39,9 +40,9 @@ def bare_detector_ms(model: Model) -> float:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime"])
-def test_milliseconds_by_stage(runtime: str, threads: int) -> None:
-    pytest.importorskip(runtime)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_milliseconds_by_stage(runtime: Runtime, threads: int) -> None:
+    pytest.importorskip(RUNTIMES[runtime].split(".")[0])
     model = load_model(SHIPPED_MODEL, runtime=runtime, threads=threads)
     frame, profile = photograph(), PROFILES["hi-96"]
     views = [read_plate(frame, profile, model=model, seat=Seat.TOP_LEFT) for _ in range(ROUNDS + 1)][1:]
