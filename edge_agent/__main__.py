@@ -71,9 +71,11 @@ def _load(config_file: Path | None, **overrides: Any) -> Config:
 @main.command()
 @_settings
 @click.option("--folder", type=click.Path(path_type=Path), help="Read the photographs in this folder, and new ones.")
+@click.option("--code", help="The plate in view, as submission,test,plate number; the picture must not contradict it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photograph and line.")
-def run(config_file: Path | None, state_dir: Path | None, folder: Path | None, as_json: bool) -> None:
+def run(config_file: Path | None, state_dir: Path | None, folder: Path | None, code: str | None, as_json: bool) -> None:
     """Photograph, read, keep and send, until stopped."""
+    from edge_agent.barcode import parse_code
     from edge_agent.compose import run as run_agent
     from edge_agent.enrol import EnrolmentError
     from edge_agent.health import notify_systemd
@@ -92,6 +94,7 @@ def run(config_file: Path | None, state_dir: Path | None, folder: Path | None, a
             notify=lambda state: notify_systemd(state, notify_socket),
             stop=stop,
             trigger=trigger,
+            given=parse_code(code, "given") if code else None,
         )
     except (OutboxError, EnrolmentError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -28,6 +28,7 @@ class FoundCode:
 
     code: PlateCode | None
     note: str = ""
+    several: bool = False
 
 
 def parse_code(text: str, source: Literal["picture", "given"]) -> PlateCode:
@@ -58,13 +59,28 @@ def find_code(image_bgr: "NDArray[np.uint8]") -> FoundCode:
         except ValueError as error:
             others.append(str(error))
         else:
-            found.setdefault((code.submission, code.test, code.plate_number), code)
+            found.setdefault(_identity(code), code)
     if len(found) > 1:
         texts = ", ".join(sorted(repr(code.text) for code in found.values()))
-        return FoundCode(None, f"{len(found)} plate codes in one picture: {texts} (expected one)")
+        return FoundCode(None, f"{len(found)} plate codes in one picture: {texts} (expected one)", several=True)
     if found:
         return FoundCode(next(iter(found.values())))
     return FoundCode(None, others[0] if others else "no code in the picture")
+
+
+def agreed(found: FoundCode, given: PlateCode | None) -> FoundCode:
+    """The picture's code and the one that a person gave, which must not contradict each other."""
+    if given is None:
+        return found
+    if found.code is None:
+        return FoundCode(given) if not found.several else found
+    if _identity(found.code) == _identity(given):
+        return found
+    return FoundCode(None, f"the picture says {found.code.text!r} (expected {given.text!r}, as given)")
+
+
+def _identity(code: PlateCode) -> tuple[str, str, str]:
+    return code.submission, code.test, code.plate_number
 
 
 def _texts(image: "NDArray[np.uint8]") -> Iterator[str]:

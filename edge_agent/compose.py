@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 from edge_agent import agent, sync, uploads
-from edge_agent.barcode import find_code
+from edge_agent.barcode import agreed, find_code
 from edge_agent.camera import Frame, open_camera
 from edge_agent.clock import read_boot_id, read_clocks
 from edge_agent.config import Config
@@ -17,7 +17,7 @@ from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access, device_id, load_access
 from edge_agent.outbox import Outbox
 from edge_agent.vision import Model, load_model, read_plate
-from protocol.messages import ModelUsed
+from protocol.messages import ModelUsed, PlateCode
 from protocol.plate import Seat
 from protocol.profiles import profile_named
 
@@ -29,8 +29,9 @@ def run(
     notify: Callable[[str], None],
     stop: Event,
     trigger: Event,
+    given: PlateCode | None = None,
 ) -> None:
-    """Run the agent until `stop`."""
+    """Run the agent until `stop`. `given` is the plate's code where a person knows it."""
     session, own_id = secrets.token_hex(4), device_id(config.state_dir, os.urandom)
     model = load_model(config.model_folder, threads=config.threads)
     outbox = Outbox(config.state_dir, session=session)
@@ -42,7 +43,7 @@ def run(
             boot_id=read_boot_id(),
             outbox=outbox,
             open_camera=lambda: open_camera(config.camera, outbox.was_captured),
-            read=_reading_with(config, model, config.parsed_seat),
+            read=_reading_with(config, model, config.parsed_seat, given),
             say=say,
             clocks=read_clocks,
             random_bytes=os.urandom,
@@ -53,12 +54,14 @@ def run(
         outbox.close()
 
 
-def _reading_with(config: Config, model: Model, seat: Seat | None) -> Callable[[Frame], agent.Seen]:
+def _reading_with(
+    config: Config, model: Model, seat: Seat | None, given: PlateCode | None
+) -> Callable[[Frame], agent.Seen]:
     profile = profile_named(config.profile)
 
     def read(frame: Frame) -> agent.Seen:
         view = read_plate(frame, profile, model=model, seat=seat)
-        return agent.Seen(view, find_code(view.photograph.image_bgr))
+        return agent.Seen(view, agreed(find_code(view.photograph.image_bgr), given))
 
     return read
 

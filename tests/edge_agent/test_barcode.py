@@ -9,7 +9,7 @@ import zxingcpp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.barcode import find_code, parse_code
+from edge_agent.barcode import FoundCode, agreed, find_code, parse_code
 
 Kind = zxingcpp.BarcodeFormat
 
@@ -82,3 +82,23 @@ def test_every_identity_of_the_protocol_can_be_a_plate_code(
 ) -> None:
     code = parse_code(between.join((submission, test, number)), "given")
     assert (code.submission, code.test, code.plate_number) == (submission, test, number)
+
+
+GIVEN = parse_code("S-9,NDV,1", "given")
+
+
+def test_a_given_code_stands_where_the_picture_shows_none() -> None:
+    assert agreed(FoundCode(None, "no code in the picture"), GIVEN).code == GIVEN
+    assert agreed(FoundCode(GIVEN), None).code == GIVEN
+
+
+def test_a_given_code_that_the_picture_contradicts_is_a_question_not_a_choice() -> None:
+    settled = agreed(FoundCode(parse_code("S-8,NDV,1", "picture")), GIVEN)
+    assert settled.code is None
+    assert "S-8,NDV,1" in settled.note
+    assert "S-9,NDV,1" in settled.note
+
+
+def test_a_given_code_does_not_choose_between_two_in_the_picture() -> None:
+    two = FoundCode(None, "2 plate codes in one picture", several=True)
+    assert agreed(two, GIVEN) == two
