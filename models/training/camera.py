@@ -13,14 +13,15 @@ from models.training.colours import to_image
 from models.training.spec import FOOTPRINT_MM, Doubles, Floats, Image, PlateSpec, Ranges
 
 
-def viewpoint(rng: np.random.Generator, spec: PlateSpec, fill: float | None = None) -> Doubles:
-    """Homography from plate millimetres to pixels; `fill` is the share of the picture's side that the plate takes."""
+def viewpoint(rng: np.random.Generator, spec: PlateSpec) -> Doubles:
+    """Homography from plate millimetres to pixels."""
     plain = spec.difficulty == "plain"
     width, height = spec.size_px
     turn = spec.turn_deg if spec.turn_deg is not None else _draw_turn(rng, plain=plain)
     sideways = abs(np.sin(np.deg2rad(turn))) > 0.7
     long_px, short_px = (height, width) if sideways else (width, height)
     fit = min(long_px / FOOTPRINT_MM[0], short_px / FOOTPRINT_MM[1])
+    fill = spec.fill
     if fill is None:
         fill = float(rng.uniform(0.84, 0.88)) if plain else _draw_fill(rng)
     centre = np.array([width, height]) / 2 + rng.normal(0, 0.005 if plain else 0.02 + max(0.0, 0.8 - fill) * 0.3, 2) * [

@@ -49,7 +49,9 @@ def write_card(release: Path) -> None:
         _DATA,
         _training(manifest["training"]),
         _renders(metrics["held_out_renders"]),
+        _beyond(metrics.get("beyond_training", {})),
         _photographs(metrics.get("photographs", {})),
+        _latency(metrics.get("latency", {})),
         _LIMITS,
     ]
     (release / "MODEL_CARD.md").write_text("\n".join(part for part in parts if part))
@@ -70,7 +72,7 @@ def _training(training: dict[str, Any]) -> str:
     rows = ["| network | renders | steps | minutes |", "|---|---|---|---|"]
     rows += [
         f"| {name} | {training[name]['renders']} | {training[name]['steps']} | {training[name]['minutes']} |"
-        for name in ("wells", "calls")
+        for name in ("wells", "calls", "legends")
     ]
     seeds = ", ".join(f"{name} {seed}" for name, seed in training["seeds"].items())
     versions = ", ".join(f"{name} {number}" for name, number in training["versions"].items())
@@ -108,6 +110,37 @@ def _renders(renders: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(rows)
+
+
+def _beyond(beyond: dict[str, Any]) -> str:
+    if not beyond:
+        return ""
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in beyond["outcomes"].items())
+    rows = [f"## On renders outside the training range\n\n{beyond['plates']} whole plates, end to end: {outcomes}.\n"]
+    rows += ["| rows | read | without titre | titre exact | within ±1 |", "|---|---|---|---|---|"]
+    names = {"all": "all", "panel_agrees": "9 of 10 readers would agree"}
+    rows += [
+        f"| {names.get(name, f'graded {name}')} | {r['rows']} | {r['without_titre']} | {r['exact']} | {r['within_1']} |"
+        for name, r in beyond["rows"].items()
+    ]
+    rows += [f"\nExpected calibration error {beyond['calibration_error']} over {beyond['wells']} wells.\n"]
+    rows += ["| column | wells | wrong as flowing or not | class wrong |", "|---|---|---|---|"]
+    rows += [
+        f"| {r['column']} | {r['wells']} | {r['flowing_wrong']} | {r['class_wrong']} |" for r in beyond["by_column"]
+    ]
+    return "\n".join([*rows, ""])
+
+
+def _latency(latency: dict[str, Any]) -> str:
+    if not latency:
+        return ""
+    rows = [f"## Time\n\nMedian milliseconds, {latency['picture']}, {latency['machine']}, other work beside it.\n"]
+    rows += ["| runtime | threads | detector | 96 calls | whole reading |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {r['runtime']} | {r['threads']} | {r['detector_ms']} | {r['calls_ms']} | {r['reading_ms']} |"
+        for r in latency["rows"]
+    ]
+    return "\n".join([*rows, ""])
 
 
 def _photographs(photographs: dict[str, Any]) -> str:

@@ -99,7 +99,8 @@ def draw_patches(seed: int) -> tuple[Image, Floats]:
     size_px = (round(pitch_px * 15.5), round(pitch_px * 11))
     plain = rng.random() < 0.06
     turn_deg = float(rng.normal(0, 4))
-    spec = PlateSpec(difficulty="plain" if plain else "varied", size_px=size_px, turn_deg=turn_deg)
+    fill = float(rng.uniform(0.7, 1.05))
+    spec = PlateSpec(difficulty="plain" if plain else "varied", size_px=size_px, turn_deg=turn_deg, fill=fill)
     image, truth = render_plate(seed, spec)
     patches = cut_patches(image, truth.index_to_px() @ jitter(rng), truth.rows, truth.columns, PATCH_PX, PATCH_PITCHES)
     inside = _inside(truth, size_px, pitch_px)

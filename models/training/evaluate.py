@@ -20,8 +20,10 @@ import numpy as np
 
 from edge_agent.vision import Model, load_model
 from edge_agent.vision.tensors import PLATE, WELL, Array, Detections, Level, decode, suppress
+from models.training.beyond import measure_beyond
 from models.training.card import write_card
 from models.training.dataset import draw_detector_picture, draw_patches
+from models.training.latency import measure_latency
 from models.training.measure import (
     calibrate,
     call_scores,
@@ -34,10 +36,10 @@ from models.training.measure import (
 from models.training.photographs import measure_photographs
 from models.training.spec import Floats, Image
 
-RELEASE = Path("models/hi-wells-v1")
+RELEASE = Path("models/hi-wells-v2")
 DATA = Path("train-data")
 HELD_OUT_SEED = 4_000_000
-PICTURES, PLATES = 150, 120
+PICTURES, PLATES, BEYOND = 150, 120, 300
 
 
 def measure_calls(model: Model, folder: Path) -> tuple[dict[str, Any], float]:
@@ -146,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", type=Path, default=RELEASE)
     parser.add_argument("--plates", type=Path, default=Path("../shared/plates"), help="labelled photographs, if any")
+    parser.add_argument("--beyond", type=int, default=BEYOND, help="plates outside the training range to read")
     arguments = parser.parse_args()
     release, plates = arguments.release, arguments.plates
     cv2.setNumThreads(1)
@@ -155,7 +158,11 @@ def main() -> None:
     manifest["networks"]["calls"]["temperature"] = temperature
     path.write_text(json.dumps(manifest, indent=2) + "\n")
     model = load_model(release)  # with the new temperature
-    metrics = {"held_out_renders": {"wells": measure_wells(model), "calls": calls}}
+    metrics = {
+        "held_out_renders": {"wells": measure_wells(model), "calls": calls},
+        "beyond_training": measure_beyond(model, arguments.beyond),
+        "latency": measure_latency(release),
+    }
     if not (plates / "hi").is_dir():
         print(f"no labelled photographs in {plates}: their figures are left as they were")
         metrics["photographs"] = manifest["metrics"].get("photographs", {})

@@ -35,8 +35,12 @@ class Calibration:
 
 def calibrate(probabilities: Doubles, soft: Floats) -> Calibration:
     """Expected calibration error of the top class against the panel's share for it."""
-    top = probabilities.argmax(axis=1)
-    confidence, agreed = probabilities.max(axis=1), soft[np.arange(len(top)), top]
+    return calibrate_calls(probabilities.argmax(axis=1), probabilities.max(axis=1), soft)
+
+
+def calibrate_calls(calls: NDArray[np.int64], confidence: Doubles, soft: Floats) -> Calibration:
+    """The same for calls that are already made."""
+    agreed = soft[np.arange(len(calls)), calls]
     band = np.minimum((confidence * BINS).astype(int), BINS - 1)
     rows, error = [], 0.0
     for index in range(BINS):

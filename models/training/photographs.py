@@ -38,7 +38,7 @@ def measure_photographs(model: Model, folder: Path) -> dict[str, Any]:
 
 def _titration(model: Model, stem: Path) -> dict[str, Any]:
     """A full titration, with the labelled corners given and end to end."""
-    label, image, corners = _load(stem)
+    label, image, corners = load_labelled(stem)
     names = well_names(8, 12)
     truth = np.array([CLASSES.index(label["wells"][name]) for name in names])
     clear = np.array([name not in label["ambiguous"] for name in names])
@@ -68,7 +68,7 @@ def _titration(model: Model, stem: Path) -> dict[str, Any]:
 
 def _three_wells(model: Model, stem: Path) -> dict[str, Any]:
     """An almost empty plate: the empty ones must be called empty, the three with cells must not."""
-    label, image, corners = _load(stem)
+    label, image, corners = load_labelled(stem)
     names = well_names(8, 12)
     with_cells = np.array([label["wells"][name] != "clear" for name in names])
     patches = cut_patches(image, corners, 8, 12, 64, model.manifest.networks.calls.patch_pitches)
@@ -92,8 +92,8 @@ def _find_plates(model: Model, folder: Path) -> dict[str, dict[str, int]]:
     report: dict[str, dict[str, int]] = {}
     for path in sorted(folder.glob("*/*.json")):
         label = json.loads(path.read_text())
-        picture = path.with_suffix(".jpg")
-        if not isinstance(label.get("plates"), list) or not picture.exists():
+        picture = next((p for p in map(path.with_suffix, (".jpg", ".png")) if p.exists()), None)
+        if not isinstance(label.get("plates"), list) or picture is None:
             continue
         outcome = _placed_outcome(model, np.asarray(cv2.imread(str(picture)), np.uint8), label["plates"])
         report.setdefault(path.parent.name, Counter())[outcome] += 1
@@ -122,7 +122,7 @@ def _corner_list(corners: Any) -> list[list[float]]:
     return [list(corner) for corner in (corners.values() if isinstance(corners, dict) else corners)]
 
 
-def _load(stem: Path) -> tuple[dict[str, Any], Image, Doubles]:
+def load_labelled(stem: Path) -> tuple[dict[str, Any], Image, Doubles]:
     """Label, picture, and the homography from well indices to pixels that the labelled corners give."""
     label = json.loads(stem.with_suffix(".json").read_text())
     corners = label["corner_well_centres"]

@@ -74,7 +74,7 @@ def render_deck(seed: int, spec: PlateSpec) -> tuple[Image, tuple[Truth, ...]]:
     The plate of `spec` stands in the middle slot; plates of other kinds, lids and boxes stand in some of the others.
     """
     rng = np.random.default_rng([seed, 3])
-    middle = viewpoint(rng, spec, fill=float(rng.uniform(0.2, 0.5)))
+    middle = viewpoint(rng, replace(spec, fill=float(rng.uniform(0.2, 0.5))))
     stage = draw_stage(rng, spec.size_px, plain=False)
     truths = []
     for column, row in [(0, 0), *[(c, r) for c in (-1, 0, 1) for r in (-1, 0, 1) if (c, r) != (0, 0)]]:

@@ -66,6 +66,7 @@ class PlateSpec:
     difficulty "plain": a well-kept bench, unambiguous wells; "varied": everything that training should survive;
                "beyond": whole titrations whose looks and camera lie partly outside what training draws
     turn_deg   how far the plate is turned in the picture, clockwise; None lets the difficulty decide
+    fill       share of the picture's length that the plate takes; None lets the difficulty decide
     contents   "hi" draws red cells in a clear plate, "generic" any other plate (no calls)
     """
 
@@ -76,6 +77,7 @@ class PlateSpec:
     plate_format: int = 96
     turn_deg: float | None = None
     contents: Literal["hi", "generic"] = "hi"
+    fill: float | None = None
 
     def __post_init__(self) -> None:
         if self.plate_format not in FORMATS:

@@ -57,10 +57,7 @@ def train_wells(folder: Path, out: Path, steps: int, start: Path | None, batch: 
     """Teach WellsNet, going on from `start` if given; a checkpoint every 100 steps lets a first model be tried."""
     torch.manual_seed(TRAIN_SEED)
     rng = np.random.default_rng(TRAIN_SEED)
-    net = WellsNet()
-    if start is not None:
-        net.load_state_dict(torch.load(start, weights_only=True))
-    net = net.to(memory_format=torch.channels_last).train()
+    net = _started(WellsNet(), start)
     average, loss_of = Average(net, 0.997), DetectorLoss()
     optimiser = _optimiser(net, 2e-3, 2e-2)
     started, seen = time.monotonic(), []
@@ -89,12 +86,14 @@ def train_wells(folder: Path, out: Path, steps: int, start: Path | None, batch: 
                 _note(out, folder, started, step + 1)
 
 
-def train_calls(folder: Path, out: Path, epochs: int, batch: int = 128) -> None:
-    """Teach CallsNet from soft labels."""
-    torch.manual_seed(TRAIN_SEED)
-    rng = np.random.default_rng(TRAIN_SEED)
+def train_calls(
+    folder: Path, out: Path, epochs: int, start: Path | None, *, seed: int = TRAIN_SEED, batch: int = 128
+) -> None:
+    """Teach CallsNet from soft labels, going on from `start` if given."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
     patches, soft = load_calls(folder)
-    net = CallsNet().to(memory_format=torch.channels_last).train()
+    net = _started(CallsNet(), start)
     average = Average(net, 0.998)
     optimiser = _optimiser(net, 3e-3, 2e-2)
     per_epoch, started = len(patches) // batch, time.monotonic()
@@ -115,6 +114,13 @@ def train_calls(folder: Path, out: Path, epochs: int, batch: int = 128) -> None:
         average.save(out)
         _note(out, folder, started, (epoch + 1) * per_epoch)
         print(f"{time.monotonic() - started:6.0f} s  epoch {epoch + 1}  loss {np.mean(losses):.4f}", flush=True)
+
+
+def _started(net: nn.Module, start: Path | None) -> nn.Module:
+    """Ready to learn, from an earlier release's weights if there are any."""
+    if start is not None:
+        net.load_state_dict(torch.load(start, weights_only=True))
+    return net.to(memory_format=torch.channels_last).train()
 
 
 def _note(weights: Path, folder: Path, started: float, steps: int) -> None:
@@ -173,7 +179,8 @@ def main() -> None:
     parser.add_argument("--renders", type=int, help="pictures (wells, 3600) or plates (calls, 700) to render")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--start", type=Path, help="weights to go on from (wells only)")
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--seed", type=int, default=TRAIN_SEED, help="of calls; another one writes calls-seed<N>.pt")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -186,7 +193,8 @@ def main() -> None:
     else:
         if not folder.exists():
             write_calls(folder, arguments.renders or 700, CALLS_SEED, arguments.threads)
-        train_calls(folder, DATA / "calls.pt", arguments.epochs)
+        name = "calls.pt" if arguments.seed == TRAIN_SEED else f"calls-seed{arguments.seed}.pt"
+        train_calls(folder, DATA / name, arguments.epochs, arguments.start, seed=arguments.seed)
 
 
 if __name__ == "__main__":
