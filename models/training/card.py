@@ -69,10 +69,11 @@ def _networks(release: Path, manifest: dict[str, Any]) -> str:
 
 
 def _training(training: dict[str, Any]) -> str:
-    rows = ["| network | renders | steps | minutes |", "|---|---|---|---|"]
+    rows = ["| network | renders | steps | minutes | went on from |", "|---|---|---|---|---|"]
+    notes = [(name, training[name]) for name in ("wells", "calls", "legends") if name in training]
     rows += [
-        f"| {name} | {training[name]['renders']} | {training[name]['steps']} | {training[name]['minutes']} |"
-        for name in ("wells", "calls", "legends")
+        f"| {name} | {note['renders']} | {note['steps']} | {note['minutes']} | {note.get('start', 'nothing')} |"
+        for name, note in notes
     ]
     seeds = ", ".join(f"{name} {seed}" for name, seed in training["seeds"].items())
     versions = ", ".join(f"{name} {number}" for name, number in training["versions"].items())

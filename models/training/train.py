@@ -83,7 +83,7 @@ def train_wells(folder: Path, out: Path, steps: int, start: Path | None, batch: 
                 print(f"{took:6.0f} s  step {step + 1}  loss {mean_loss:.3f}  overlap {mean_overlap:.3f}", flush=True)
             if step % 100 == 99:
                 average.save(out)
-                _note(out, folder, started, step + 1)
+                _note(out, folder, started, step + 1, start)
 
 
 def train_calls(
@@ -112,7 +112,7 @@ def train_calls(
             average.update()
             losses.append(float(loss.detach()))
         average.save(out)
-        _note(out, folder, started, (epoch + 1) * per_epoch)
+        _note(out, folder, started, (epoch + 1) * per_epoch, start)
         print(f"{time.monotonic() - started:6.0f} s  epoch {epoch + 1}  loss {np.mean(losses):.4f}", flush=True)
 
 
@@ -123,11 +123,14 @@ def _started(net: nn.Module, start: Path | None) -> nn.Module:
     return net.to(memory_format=torch.channels_last).train()
 
 
-def _note(weights: Path, folder: Path, started: float, steps: int) -> None:
+def _note(weights: Path, folder: Path, started: float, steps: int, start: Path | None) -> None:
     """What the manifest will say about this training."""
     renders = len(list(folder.glob("*.json"))) or PLATES_PER_SHARD * len(list(folder.glob("*.npz")))
     minutes = round((time.monotonic() - started) / 60, 1)
-    weights.with_suffix(".json").write_text(json.dumps({"renders": renders, "steps": steps, "minutes": minutes}))
+    note: dict[str, object] = {"renders": renders, "steps": steps, "minutes": minutes}
+    if start is not None:
+        note["start"] = start.stem
+    weights.with_suffix(".json").write_text(json.dumps(note))
 
 
 def _wells_batches(folder: Path, rng: np.random.Generator, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
