@@ -30,7 +30,7 @@ class Well(msgspec.Struct, frozen=True, gc=False):
     """One well of one reading. `candidates` holds every call above 0.05 with its calibrated probability.
 
     Flags: `low_confidence` (confidence under the profile's limit), `not_seen` (placed by the lattice, no detection),
-    `glare`, `out_of_picture`.
+    `glare`, `haze`, `out_of_picture`.
     """
 
     call: Call

@@ -1,7 +1,7 @@
 """Reading a plate from a photograph.
 
 In reading order: image (bytes → picture) · detector, tensors (picture → detections) · lattice, footprint, geometry,
-locate (detections → which well is which) · patches, calls (wells → calls) · quality (what may be read) · annotate (the
+locate (detections → which well is which) · patches, calls (wells → calls) · blur, quality (what may be read) · annotate (the
 result drawn into the picture) · refusal (why not).
 """
 
@@ -61,7 +61,7 @@ def read_plate(
     patches = cut_patches(
         photograph.image_bgr, placed.homography, form.rows, form.columns, network.input[1], network.patch_pitches
     )
-    quality = light | check_wells(patches, network.patch_pitches, placed.pitch_px)
+    quality = light | check_wells(patches, network.patch_pitches, form, placed.pitch_px)
     laps.append(timer())
     wells = call_wells(model, patches, placed, photograph, profile)
     laps.append(timer())

@@ -11,7 +11,7 @@ from edge_agent.vision.detector import Model
 from edge_agent.vision.geometry import Placed
 from edge_agent.vision.image import Photograph
 from edge_agent.vision.patches import Image
-from edge_agent.vision.quality import glare_share
+from edge_agent.vision.quality import glare_share, lost_to_haze
 from edge_agent.vision.tensors import Array, softmax
 from protocol.assay import AssayProfile, Call
 from protocol.messages import Well
@@ -31,6 +31,7 @@ def call_wells(
     probabilities = softmax(model.call_logits(patches_rgb), network.temperature)
     calls = [Call(name) for name in network.classes]
     outside, glare = _outside(placed, photograph.image_bgr), glare_share(patches_rgb, network.patch_pitches)
+    hazy = lost_to_haze(patches_rgb)
     centres = (placed.centres_px + 0.5) * photograph.scale - 0.5
     wells = {}
     for index, (name, centre) in enumerate(zip(placed.form.names(), centres, strict=True)):
@@ -40,6 +41,8 @@ def call_wells(
             wells[name] = Well(Call.NOT_READ, 0.0, {}, ("out_of_picture", *flags), place)
         elif glare[index] > OBSCURED_FROM:
             wells[name] = Well(Call.OBSCURED, 0.0, {}, ("glare", *flags), place)
+        elif hazy[index]:
+            wells[name] = Well(Call.OBSCURED, 0.0, {}, ("haze", *flags), place)
         else:
             wells[name] = _judged(calls, probabilities[index], flags, place, profile.low_confidence)
     return wells

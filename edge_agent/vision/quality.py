@@ -1,28 +1,32 @@
-"""What may be read at all: light and sharpness of a picture, glare in a well. Pure.
+"""What may be read at all: light, contrast, blur and motion of a picture, glare and haze in a well. Pure.
 
-Limits are those below which a person would not read the plate either; everything measured travels with the reading, so
-that a bench whose light fades is noticed before it is refused.
+Limits are where titres begin to change; everything measured travels with the reading, so that a bench whose light fades
+is noticed before it is refused. A lid is not looked for: seen through a clear one a plate differs by no more than its
+glare and haze, which are measured.
 """
 
 from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from edge_agent.vision.blur import Blur, measure_blur, regions
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import Array
+from protocol.plate import PlateFormat
 
 WHITE, BLACK = 250, 10
 # Where the cells lie: a disc of this radius around the well's centre, in pitches.
 CELLS_RADIUS_PITCH: Final = 0.22
-# Detail between these two scales (sigma, in pitches) is what a tear's outline is made of; finer is the sensor's noise.
-FINE_PITCH, COARSE_PITCH = 0.03, 0.09
-# Measured on a plate blurred on purpose: calls stay right down to 0.27, and below 0.23 tears are taken for haze.
-MIN_SHARPNESS: Final = 0.25
-# Contrast, in grey levels, under which a patch is as good as uniform.
-LEAST_CONTRAST: Final = 4.0
-MIN_PITCH_PX: Final = 16.0
+# The limits are where titres begin to change, measured (docs/decisions/0010-limits-of-quality.md).
+MAX_BLUR_PITCH: Final = 0.036
+MAX_MOTION_PITCH: Final = 0.08
+MIN_LIGHT: Final = 0.25
+MIN_PITCH_PX: Final = 24.0
+# A well with less contrast is lost to haze; with less in most wells there is nothing to read at all.
+MIN_WELL_CONTRAST, MIN_PLATE_CONTRAST = 0.14, 0.08
 MAX_OBSCURED: Final = 0.5
 # A photograph with less contrast than this between its darkest and brightest parts shows nothing.
 MIN_CONTRAST: Final = 12
@@ -41,7 +45,7 @@ def check_light(image_bgr: Image) -> dict[str, float]:
         found = f"grey levels {darkest:.0f} to {brightest:.0f}"
         raise Refused("no_plate", f"the picture is almost uniform, {found} (expected a plate in view)")
     return {
-        "brightness": round(middle / 255, 4),
+        "brightness_share": round(middle / 255, 4),
         "black_share": round(float((grey < BLACK).mean()), 4),
         "white_share": round(float((grey > WHITE).mean()), 4),
     }
@@ -55,30 +59,68 @@ def glare_share(patches_rgb: Image, patch_pitches: float) -> Array:
     return np.asarray((patches_rgb[:, disc].min(axis=2) >= WHITE).mean(axis=1))
 
 
-def sharpness(patches_rgb: Image, patch_pitches: float) -> float:
-    """Contrast at the scale of a tear's outline over all coarser contrast, median of the wells: 0.3 to 0.8 if sharp."""
-    px_per_pitch = patches_rgb.shape[1] / patch_pitches
-    border = patches_rgb.shape[1] // 8
-    shares = []
-    for patch in patches_rgb:
-        grey = np.asarray(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY), np.float32)
-        coarse = cv2.GaussianBlur(grey, (0, 0), COARSE_PITCH * px_per_pitch)
-        detail = cv2.GaussianBlur(grey, (0, 0), FINE_PITCH * px_per_pitch) - coarse
-        shares.append(float(detail[border:-border, border:-border].std()) / max(float(coarse.std()), LEAST_CONTRAST))
-    return float(np.median(shares))
+def contrast(patches_rgb: Image) -> tuple[Array, Array]:
+    """Per patch: the brightest level (0 to 1), and how far below it the darkest lies, as a share of it."""
+    side = patches_rgb.shape[1]
+    strip = cv2.cvtColor(patches_rgb.reshape(-1, side, 3), cv2.COLOR_RGB2GRAY)
+    margin = side // 8
+    # Every second pixel of every second line tells these levels as well as all of them.
+    inside = strip.reshape(-1, side, side)[:, margin:-margin:2, margin:-margin:2]
+    pixels = inside.reshape(len(inside), -1)
+    places = [round(share * (pixels.shape[1] - 1)) for share in (0.02, 0.98)]
+    low, high = np.partition(pixels, places, axis=1)[:, places].astype(np.float32).T
+    return np.asarray(high / 255), np.asarray((high - low) / np.maximum(high, 1))
 
 
-def check_wells(patches_rgb: Image, patch_pitches: float, pitch_px: float) -> dict[str, float]:
-    """Sharpness and glare of the wells; refused where they are too small, blurred or whited out to be told apart."""
-    found = sharpness(patches_rgb, patch_pitches)
-    obscured = float((glare_share(patches_rgb, patch_pitches) > 0.4).mean())
+def check_wells(patches_rgb: Image, patch_pitches: float, form: PlateFormat, pitch_px: float) -> dict[str, float]:
+    """Light, contrast, blur, motion and glare in the wells; refused where nobody could tell a tear from a button."""
     if pitch_px < MIN_PITCH_PX:
         raise Refused(
             "too_small",
             f"the wells are {pitch_px:.1f} px apart (expected at least {MIN_PITCH_PX:.0f}): move the camera closer",
         )
-    if found < MIN_SHARPNESS:
-        raise Refused("blurred", f"sharpness {found:.2f} (expected at least {MIN_SHARPNESS}): focus, or hold still")
+    obscured = float((glare_share(patches_rgb, patch_pitches) > 0.4).mean())
     if obscured > MAX_OBSCURED:
         raise Refused("too_bright", f"{obscured:.0%} of the wells are whited out by glare: change the light")
-    return {"sharpness": round(found, 4), "glare": round(obscured, 4)}
+    levels, contrasts = contrast(patches_rgb)
+    light, clear = float(np.median(levels)), float(np.median(contrasts))
+    if light < MIN_LIGHT:
+        raise Refused(
+            "too_dark",
+            f"the brightest parts of the wells are at {light:.2f} (expected at least {MIN_LIGHT}): add light",
+        )
+    if clear < MIN_PLATE_CONTRAST:
+        raise Refused(
+            "hazy",
+            f"the wells have a contrast of {clear:.2f} (expected at least {MIN_PLATE_CONTRAST}): clean the lens, wipe "
+            "off condensation, take the lid off",
+        )
+    blur = measure_blur(patches_rgb[regions(form.rows, form.columns)], patch_pitches)
+    _check_blur(blur)
+    return {
+        "light_share": round(light, 4),
+        "contrast_share": round(clear, 4),
+        "blur_pitch": round(blur.sigma_pitch, 4),
+        "motion_pitch": round(blur.motion_pitch, 4),
+        "glare": round(obscured, 4),
+    }
+
+
+def _check_blur(blur: Blur) -> None:
+    if blur.motion_pitch > MAX_MOTION_PITCH:
+        raise Refused(
+            "blurred",
+            f"plate or camera moved by {blur.motion_pitch:.3f} pitches (expected at most {MAX_MOTION_PITCH}): "
+            "hold them still and photograph again",
+        )
+    if blur.sigma_pitch > MAX_BLUR_PITCH:
+        raise Refused(
+            "blurred",
+            f"a part of the plate is blurred by {blur.sigma_pitch:.3f} pitches (expected at most {MAX_BLUR_PITCH}): "
+            "focus, and see that plate and camera are parallel",
+        )
+
+
+def lost_to_haze(patches_rgb: Image) -> npt.NDArray[np.bool_]:
+    """Per patch, whether too little contrast is left to say what is in the well."""
+    return np.asarray(contrast(patches_rgb)[1] < MIN_WELL_CONTRAST)

@@ -14,6 +14,8 @@ from tests.make import HI
 
 NETWORK = SimpleNamespace(classes=CALLS_CLASSES, temperature=1.0, patch_pitches=0.9)
 PATCHES = np.full((96, 64, 64, 3), 90, np.uint8)
+# Something of a rim in each, so that none is lost to haze.
+PATCHES[:, 10:14] = 200
 
 
 def called(logits=(0, 0, 0, 0, 9), patches=PATCHES, scene=None, picture=PICTURE, scale=1.0):
@@ -63,6 +65,14 @@ def test_well_under_glare_is_obscured() -> None:
     patches[0, 16:48, 16:48] = 255
     wells = called(patches=patches)
     assert (wells["A1"].call, wells["A1"].flags, wells["A1"].candidates) == (Call.OBSCURED, ("glare",), {})
+    assert wells["A2"].call is Call.EMPTY
+
+
+def test_well_without_contrast_is_obscured() -> None:
+    patches = PATCHES.copy()
+    patches[0] = 180
+    wells = called(patches=patches)
+    assert (wells["A1"].call, wells["A1"].flags, wells["A1"].candidates) == (Call.OBSCURED, ("haze",), {})
     assert wells["A2"].call is Call.EMPTY
 
 

@@ -1,11 +1,14 @@
-"""Light, sharpness and glare: what a person could not read either is refused, with what to do about it."""
+"""Light, blur, motion, haze and glare: what a person could not read either is refused, with what to do about it."""
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_agent.vision.quality import check_light, check_wells, glare_share, sharpness
+from edge_agent.vision.blur import Blur, measure_blur, regions
+from edge_agent.vision.quality import check_light, check_wells, glare_share, lost_to_haze
 from edge_agent.vision.refusal import Refused
+from protocol.plate import FORMATS
+from tests.make import HI
 
 
 def uniform(level: int, noise: float = 0) -> np.ndarray:
@@ -21,6 +24,10 @@ def rings(blur_px: float = 0.0) -> np.ndarray:
     if blur_px:
         patch = cv2.GaussianBlur(patch, (0, 0), blur_px)
     return np.tile(patch, (96, 1, 1, 1))
+
+
+def measured(patches: np.ndarray) -> Blur:
+    return measure_blur(patches[regions(8, 12)], 0.9)
 
 
 @pytest.mark.parametrize(
@@ -46,19 +53,56 @@ def test_light_is_measured_for_the_record() -> None:
 
 
 def test_sharp_wells_pass_and_fog_does_not() -> None:
-    assert check_wells(rings(), 0.9, 60)["sharpness"] > 0.4
-    with pytest.raises(Refused, match="blurred"):
-        check_wells(rings(blur_px=20), 0.9, 60)
+    assert check_wells(rings(), 0.9, HI.format, 60)["blur_pitch"] < 0.02
+    with pytest.raises(Refused, match=r"blurred: a part of the plate is blurred by .* focus"):
+        check_wells(rings(blur_px=6), 0.9, HI.format, 60)
 
 
-def test_sharpness_falls_with_every_blur() -> None:
-    measured = [sharpness(rings(blur), 0.9) for blur in (0, 2, 4, 8, 12)]
-    assert measured == sorted(measured, reverse=True)
+@pytest.mark.parametrize("blur_pitch", [0.02, 0.03, 0.05, 0.08])
+@pytest.mark.parametrize("contrast", [30, 150])
+def test_blur_is_measured_in_pitches_whatever_the_contrast(blur_pitch: float, contrast: int) -> None:
+    disc = cv2.circle(np.full((64, 64, 3), 90, np.uint8), (32, 32), 20, (90 + contrast,) * 3, -1, cv2.LINE_AA)
+    patches = np.tile(cv2.GaussianBlur(disc, (0, 0), blur_pitch * 64 / 0.9), (96, 1, 1, 1))
+    assert measured(patches).sigma_pitch == pytest.approx(blur_pitch, rel=0.15)
+
+
+def test_one_blurred_side_blurs_the_plate() -> None:
+    patches = rings()
+    patches.reshape(8, 12, 64, 64, 3)[:, 8:] = rings(blur_px=6)[0]
+    assert measured(patches).sigma_pitch == pytest.approx(measured(rings(blur_px=6)).sigma_pitch)
+
+
+def test_motion_is_told_from_blur() -> None:
+    assert measured(rings(blur_px=2)).motion_pitch < 0.03
+    moved = np.array([cv2.blur(patch, (9, 1)) for patch in rings()])
+    assert measured(moved).motion_pitch == pytest.approx(9 / 64 * 0.9, rel=0.35)
+    with pytest.raises(Refused, match=r"blurred: plate or camera moved by .* hold them still"):
+        check_wells(moved, 0.9, HI.format, 60)
 
 
 def test_wells_of_few_pixels_are_refused() -> None:
     with pytest.raises(Refused, match=r"too_small: the wells are 11.0 px apart"):
-        check_wells(rings(), 0.9, 11)
+        check_wells(rings(), 0.9, HI.format, 11)
+
+
+def test_wells_in_the_dark_are_refused() -> None:
+    with pytest.raises(Refused, match=r"too_dark: the brightest parts of the wells are at 0.18"):
+        check_wells(rings() // 5, 0.9, HI.format, 60)
+
+
+def test_haze_takes_single_wells_and_then_the_plate() -> None:
+    hazy = (200 + rings() // 10).astype(np.uint8)
+    assert lost_to_haze(np.concatenate([rings()[:1], hazy[:2]])).tolist() == [False, True, True]
+    with pytest.raises(Refused, match=r"hazy: the wells have a contrast of 0.0.*clean the lens"):
+        check_wells(hazy, 0.9, HI.format, 60)
+
+
+@pytest.mark.parametrize("wells", sorted(FORMATS))
+def test_every_region_of_every_plate_is_looked_at(wells: int) -> None:
+    form = FORMATS[wells]
+    found = regions(form.rows, form.columns)
+    assert len(set(found.ravel())) == found.size
+    assert found.max() < form.wells
 
 
 def test_glare_counts_only_where_the_cells_lie() -> None:
@@ -72,4 +116,4 @@ def test_plate_whited_out_is_refused() -> None:
     patches = np.full((96, 64, 64, 3), 255, np.uint8)
     patches[:, ::7] = 0
     with pytest.raises(Refused, match="whited out"):
-        check_wells(patches, 0.9, 60)
+        check_wells(patches, 0.9, HI.format, 60)
