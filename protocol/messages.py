@@ -24,13 +24,34 @@ ReadingId = Annotated[
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 A1From = Literal["seat", "unknown"]
+Opinion = Literal["streams", "does_not_stream", "undecided"]
+
+
+class Streak(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The second opinion on a well: its red blob measured along the tilt, without the network.
+
+    Without a blob all figures are 0. `length_mm` and `width_mm` are the blob's spread along and across the tilt;
+    `tail_ratio` is the mean width of its lowest 30 % over that at 15–50 %; `darkness` and `redness` are how far it is
+    below and above its well's floor in CIELAB L* and a*. `streaming` is length over width against the same of the
+    plate's RBC control wells or, where the profile has none, of its longer tears.
+    """
+
+    opinion: Opinion
+    area_mm2: float = 0.0
+    length_mm: float = 0.0
+    width_mm: float = 0.0
+    tail_ratio: float = 0.0
+    darkness: float = 0.0
+    redness: float = 0.0
+    streaming: float | None = None
 
 
 class Well(msgspec.Struct, frozen=True, gc=False):
     """One well of one reading. `candidates` holds every call above 0.05 with its calibrated probability.
 
     Flags: `low_confidence` (confidence under the profile's limit), `not_seen` (placed by the lattice, no detection),
-    `glare`, `haze`, `out_of_picture`.
+    `glare`, `haze`, `out_of_picture`, `disputed` (`streak` is sure of the opposite of the call). `streak` is null where
+    it was not measured.
     """
 
     call: Call
@@ -38,6 +59,7 @@ class Well(msgspec.Struct, frozen=True, gc=False):
     candidates: dict[Call, Fraction] = {}
     flags: tuple[str, ...] = ()
     centre_px: tuple[float, float] | None = None
+    streak: Streak | None = None
 
 
 class PlateSeen(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ _MESSAGES: Final[tuple[type[msgspec.Struct], ...]] = (
     messages.ReadingEnvelope,
     messages.PlateReading,
     messages.Well,
+    messages.Streak,
     messages.PlateSeen,
     messages.PlateCode,
     messages.ModelUsed,

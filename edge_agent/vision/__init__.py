@@ -1,8 +1,8 @@
 """Reading a plate from a photograph.
 
 In reading order: image (bytes → picture) · detector, tensors (picture → detections) · lattice, footprint, geometry,
-locate (detections → which well is which) · patches, calls (wells → calls) · blur, quality (what may be read) · annotate (the
-result drawn into the picture) · refusal (why not).
+locate (detections → which well is which) · patches, calls (wells → calls) · blobs, streak (a second opinion) · blur,
+quality (what may be read) · annotate (the result drawn into the picture) · refusal (why not).
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from edge_agent.vision.locate import locate_plate
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.quality import check_light, check_wells
 from edge_agent.vision.refusal import REASONS, Reason, Refused
+from edge_agent.vision.streak import measure_streaks, with_second_opinion
 from protocol.assay import AssayProfile
 from protocol.messages import PlateSeen, Well
 from protocol.plate import Seat
@@ -65,6 +66,8 @@ def read_plate(
     laps.append(timer())
     wells = call_wells(model, patches, placed, photograph, profile)
     laps.append(timer())
+    wells = with_second_opinion(wells, measure_streaks(patches, network.patch_pitches, form, profile))
+    laps.append(timer())
     return PlateView(_plate_seen(placed, photograph, seat), wells, quality, _timings(laps), photograph)
 
 
@@ -83,6 +86,6 @@ def _plate_seen(placed: Placed, photograph: Photograph, seat: Seat | None) -> Pl
 
 
 def _timings(laps: list[float]) -> dict[str, float]:
-    stages = ("open", "locate", "patches", "calls")
+    stages = ("open", "locate", "patches", "calls", "streaks")
     taken = {stage: round((end - start) * 1000, 2) for stage, start, end in zip(stages, laps, laps[1:], strict=False)}
     return taken | {"total": round((laps[-1] - laps[0]) * 1000, 2)}

@@ -1,5 +1,7 @@
 """Bytes ↔ messages: nothing altered on the way, nothing unbounded on the way in."""
 
+import random
+
 import msgspec
 import pytest
 import zstandard
@@ -7,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import codec
+from protocol.assay import Call
 from protocol.errors import LocalProtocolError, RemoteProtocolError
-from protocol.messages import VERSION, Ack, DeviceStatus, PlateReading, ReadingEnvelope, Rejection
-from tests.make import make_code, make_document, make_reading, make_well, make_wells
+from protocol.messages import VERSION, Ack, DeviceStatus, PlateReading, ReadingEnvelope, Rejection, Streak, Well
+from tests.make import make_code, make_document, make_reading, make_well, make_wells, replace
 
 
 def sent(document: bytes, device_id: str = "bench-1") -> bytes:
@@ -134,3 +137,29 @@ def test_a_line_end_is_no_part_of_a_laboratorys_number(field: str) -> None:
     code = make_code(**{field: "S-1\n"})
     error = refusal(sent(codec.encode_reading(make_reading(1, code=code))))
     assert error.code == "undecodable"
+
+
+def test_a_reading_from_before_the_second_opinion_decodes() -> None:
+    reading = make_reading(1)
+    older = codec.encode_reading(reading).replace(b',"streak":null', b"")
+    assert b"streak" not in older
+    assert codec.decode_reading(older) == reading
+
+
+def test_a_measured_96_well_reading_is_small_on_the_wire() -> None:
+    rng = random.Random(1)
+    wells = {name: measured_well(well, rng) for name, well in make_wells().items()}
+    assert len(sent(codec.encode_reading(make_reading(1, wells=wells)))) < 6144
+
+
+def measured_well(well: Well, rng: random.Random) -> Well:
+    """As a real plate gives it: every figure of every well is another."""
+    streak = Streak("streams", *(round(rng.uniform(1, 4), 2) for _ in range(4)), 31.4, 28.2, rng.randint(70, 130) / 100)
+    confidence = round(rng.uniform(0.6, 0.95), 4)
+    return replace(
+        well,
+        confidence=confidence,
+        candidates={well.call: confidence, Call.PARTIAL: round(1 - confidence, 4)},
+        centre_px=(round(rng.uniform(0, 1700), 2), round(rng.uniform(0, 1200), 2)),
+        streak=streak,
+    )
