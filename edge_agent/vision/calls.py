@@ -9,9 +9,10 @@ import numpy as np
 
 from edge_agent.vision.detector import Model
 from edge_agent.vision.geometry import Placed
+from edge_agent.vision.glare import lost_to_glare
 from edge_agent.vision.image import Photograph
 from edge_agent.vision.patches import Image
-from edge_agent.vision.quality import glare_share, lost_to_haze
+from edge_agent.vision.quality import lost_to_haze
 from edge_agent.vision.tensors import Array, softmax
 from protocol.assay import AssayProfile, Call
 from protocol.messages import Well
@@ -19,8 +20,6 @@ from protocol.messages import Well
 CANDIDATE_FROM: Final = 0.05
 # Cells lie within this distance of a well's centre, in pitches: what lies outside the picture there was not seen.
 CELLS_REACH_PITCH: Final = 0.3
-# Above this share of white-out where the cells lie, nobody can tell what is in the well.
-OBSCURED_FROM: Final = 0.4
 
 
 def call_wells(
@@ -30,7 +29,7 @@ def call_wells(
     network = model.manifest.networks.calls
     probabilities = softmax(model.call_logits(patches_rgb), network.temperature)
     calls = [Call(name) for name in network.classes]
-    outside, glare = _outside(placed, photograph.image_bgr), glare_share(patches_rgb, network.patch_pitches)
+    outside, glare = _outside(placed, photograph.image_bgr), lost_to_glare(patches_rgb, network.patch_pitches)
     hazy = lost_to_haze(patches_rgb)
     centres = (placed.centres_px + 0.5) * photograph.scale - 0.5
     wells = {}
@@ -39,7 +38,7 @@ def call_wells(
         place = (round(float(centre[0]), 2), round(float(centre[1]), 2))
         if outside[index]:
             wells[name] = Well(Call.NOT_READ, 0.0, {}, ("out_of_picture", *flags), place)
-        elif glare[index] > OBSCURED_FROM:
+        elif glare[index]:
             wells[name] = Well(Call.OBSCURED, 0.0, {}, ("glare", *flags), place)
         elif hazy[index]:
             wells[name] = Well(Call.OBSCURED, 0.0, {}, ("haze", *flags), place)

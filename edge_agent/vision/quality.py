@@ -1,4 +1,4 @@
-"""What may be read at all: light, contrast, blur and motion of a picture, glare and haze in a well. Pure.
+"""What may be read at all: light, contrast, blur and motion of a picture, haze in a well. Pure.
 
 Limits are where titres begin to change; everything measured travels with the reading, so that a bench whose light fades
 is noticed before it is refused. A lid is not looked for: seen through a clear one a plate differs by no more than its
@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.vision.blur import Blur, measure_blur, regions
+from edge_agent.vision.glare import lost_to_glare
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import Array
 from protocol.plate import PlateFormat
 
 WHITE, BLACK = 250, 10
-# Where the cells lie: a disc of this radius around the well's centre, in pitches.
-CELLS_RADIUS_PITCH: Final = 0.22
 # The limits are where titres begin to change, measured (docs/decisions/0010-limits-of-quality.md).
 MAX_BLUR_PITCH: Final = 0.036
 MAX_MOTION_PITCH: Final = 0.08
@@ -51,14 +50,6 @@ def check_light(image_bgr: Image) -> dict[str, float]:
     }
 
 
-def glare_share(patches_rgb: Image, patch_pitches: float) -> Array:
-    """Per patch, the share of white-out where the cells lie."""
-    side = patches_rgb.shape[1]
-    offsets = ((np.arange(side) + 0.5) / side - 0.5) * patch_pitches
-    disc = np.hypot(*np.meshgrid(offsets, offsets)) < CELLS_RADIUS_PITCH
-    return np.asarray((patches_rgb[:, disc].min(axis=2) >= WHITE).mean(axis=1))
-
-
 def contrast(patches_rgb: Image) -> tuple[Array, Array]:
     """Per patch: the brightest level (0 to 1), and how far below it the darkest lies, as a share of it."""
     side = patches_rgb.shape[1]
@@ -79,7 +70,7 @@ def check_wells(patches_rgb: Image, patch_pitches: float, form: PlateFormat, pit
             "too_small",
             f"the wells are {pitch_px:.1f} px apart (expected at least {MIN_PITCH_PX:.0f}): move the camera closer",
         )
-    obscured = float((glare_share(patches_rgb, patch_pitches) > 0.4).mean())
+    obscured = float(lost_to_glare(patches_rgb, patch_pitches).mean())
     if obscured > MAX_OBSCURED:
         raise Refused("too_bright", f"{obscured:.0%} of the wells are whited out by glare: change the light")
     levels, contrasts = contrast(patches_rgb)

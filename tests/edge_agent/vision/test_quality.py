@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edge_agent.vision.blur import Blur, measure_blur, regions
-from edge_agent.vision.quality import check_light, check_wells, glare_share, lost_to_haze
+from edge_agent.vision.quality import check_light, check_wells, lost_to_haze
 from edge_agent.vision.refusal import Refused
 from protocol.plate import FORMATS
 from tests.make import HI
@@ -103,13 +103,6 @@ def test_every_region_of_every_plate_is_looked_at(wells: int) -> None:
     found = regions(form.rows, form.columns)
     assert len(set(found.ravel())) == found.size
     assert found.max() < form.wells
-
-
-def test_glare_counts_only_where_the_cells_lie() -> None:
-    patches = rings()
-    patches[0, :8] = 255
-    patches[1, 20:44, 20:44] = 255
-    assert (glare_share(patches, 0.9)[:2] > 0.4).tolist() == [False, True]
 
 
 def test_plate_whited_out_is_refused() -> None:
