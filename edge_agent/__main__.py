@@ -1,4 +1,7 @@
-"""`wellread-agent`: run · read · queue · enrol · doctor · config. Exit: 0 ok, 1 failed, 2 usage, 3 degraded."""
+"""`wellread-agent`: run · read · calibrate · queue · enrol · doctor · config.
+
+Exit: 0 ok, 1 failed, 2 usage, 3 degraded.
+"""
 
 import importlib
 import json
@@ -23,16 +26,19 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
-    """Imports the command that reads photographs only when it is used: vision takes most of a second to load."""
+    """Imports the commands that look at photographs only when they are used: vision takes most of a second to load."""
 
-    LATE: Final = {"read": ("edge_agent.read_command", "Read photographs and print the plates; needs no network.")}
+    LATE: Final = {
+        "calibrate": ("edge_agent.calibrate_command", "Remember how a plate looks in this bench's seat."),
+        "read": ("edge_agent.read_command", "Read photographs and print the plates; needs no network."),
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.LATE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self.LATE:
-            command: click.Command = importlib.import_module(self.LATE[cmd_name][0]).read
+            command: click.Command = getattr(importlib.import_module(self.LATE[cmd_name][0]), cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
 
@@ -127,7 +133,7 @@ def enrol(claim_code: str, central_url: str | None, config_file: Path | None, st
 @_settings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check and line.")
 def doctor(config_file: Path | None, state_dir: Path | None, as_json: bool) -> None:
-    """Check disk, clock, camera, model, outbox, enrolment, central and broker."""
+    """Check disk, clock, camera, model, calibration, outbox, enrolment, central and broker."""
     from edge_agent.doctor import examine
 
     healthy = True

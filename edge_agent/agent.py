@@ -23,7 +23,7 @@ from edge_agent.health import measure
 from edge_agent.outbox import Outbox
 from edge_agent.vision import PlateView, Refused
 from protocol import codec
-from protocol.messages import VERSION, Clock, ModelUsed, Picture, PlateReading, Refusal
+from protocol.messages import VERSION, CalibrationUsed, Clock, ModelUsed, Picture, PlateReading, Refusal
 from protocol.profiles import profile_named
 
 # How soon a new photograph in a folder, or a trigger, is noticed.
@@ -37,10 +37,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a photograph shows: the plate's wells, and its code."""
+    """What a photograph shows: the plate's wells, its code, and how the bench has drifted from its calibration."""
 
     view: PlateView
     code: FoundCode
+    calibration: CalibrationUsed | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,7 @@ def make_reading(reader: Reader, frame: Frame, seen: Seen) -> PlateReading:
             name=frame.name,
         ),
         agent=AGENT_VERSION,
+        calibration=seen.calibration,
     )
 
 

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from threading import Event
 from typing import Any
 
+import structlog
+
 from edge_agent import agent, sync, uploads
 from edge_agent.barcode import agreed, find_code
+from edge_agent.calibration import CalibrationError, InForce, check_size, compare, in_force
 from edge_agent.camera import Frame, open_camera
 from edge_agent.clock import read_boot_id, read_clocks
 from edge_agent.config import Config
@@ -17,9 +20,12 @@ from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access, device_id, load_access
 from edge_agent.outbox import Outbox
 from edge_agent.vision import Model, load_model, read_plate
+from edge_agent.vision.image import read_header
 from protocol.messages import ModelUsed, PlateCode
 from protocol.plate import Seat
 from protocol.profiles import profile_named
+
+_log = structlog.get_logger(__name__)
 
 
 def run(
@@ -43,7 +49,7 @@ def run(
             boot_id=read_boot_id(),
             outbox=outbox,
             open_camera=lambda: open_camera(config.camera, outbox.was_captured),
-            read=_reading_with(config, model, config.parsed_seat, given),
+            read=reading_with(config, model, config.parsed_seat, given),
             say=say,
             clocks=read_clocks,
             random_bytes=os.urandom,
@@ -54,16 +60,32 @@ def run(
         outbox.close()
 
 
-def _reading_with(
+def reading_with(
     config: Config, model: Model, seat: Seat | None, given: PlateCode | None
 ) -> Callable[[Frame], agent.Seen]:
     profile = profile_named(config.profile)
 
     def read(frame: Frame) -> agent.Seen:
-        view = read_plate(frame, profile, model=model, seat=seat)
-        return agent.Seen(view, agreed(find_code(view.photograph.image_bgr), given))
+        # Looked up for each frame, so that a bench calibrated beside a running agent needs no restart.
+        current = _calibration(config)
+        if current is not None and frame.key is None:
+            header = read_header(frame.data)
+            check_size(current, header.width_px, header.height_px)
+        view, calibration = read_plate(frame, profile, model=model, seat=seat), None
+        if current is not None:
+            view, calibration = compare(current, view)
+        return agent.Seen(view, agreed(find_code(view.photograph.image_bgr), given), calibration)
 
     return read
+
+
+def _calibration(config: Config) -> InForce | None:
+    """The calibration in force. One that is damaged stops no reading: it measures, it does not decide."""
+    try:
+        return in_force(config.state_dir)
+    except CalibrationError as error:
+        _log.warning("not calibrated", error=str(error))
+        return None
 
 
 def _companions(

@@ -16,6 +16,8 @@ from edge_agent.durable import make_folder, write_durably
 from edge_agent.enrol import Access, EnrolmentError, load_access
 from edge_agent.health import measure
 from edge_agent.outbox_file import OutboxError, open_file, open_for_looking
+from protocol.codec import decode_reading
+from protocol.messages import PlateReading
 
 ANSWER_S = 3.0
 
@@ -36,6 +38,7 @@ def examine(config: Config, now: datetime | None = None) -> Iterator[Check]:
         "clock": lambda: _clock(now or datetime.now(UTC)),
         "camera": lambda: _camera(config),
         "model": lambda: _model(config),
+        "calibration": lambda: _calibration(config.state_dir, now or datetime.now(UTC)),
         "outbox": lambda: _outbox(config.state_dir),
         "enrolment": lambda: f"device {_access(config).enrolment.device_id}",
         "central": lambda: _central(config),
@@ -98,6 +101,34 @@ def _model(config: Config) -> str:
 
     used = load_model(config.model_folder, threads=config.threads).used
     return f"{used.name} version {used.version}, {used.sha256[:12]}, on {used.runtime}"
+
+
+def _calibration(state_dir: Path, now: datetime) -> str:
+    """Its age, and how far the newest reading that was compared with it had drifted."""
+    from edge_agent.calibration import in_force
+
+    current = in_force(state_dir)
+    if current is None:
+        return "none: drift is not measured (put a plate into the seat and run `wellread-agent calibrate`)"
+    age = f"{current.id}, {max(0, (now - current.calibration.made_at).days)} days old"
+    reading = _last_reading(state_dir)
+    if reading is None or reading.calibration is None or reading.calibration.id != current.id:
+        return f"{age}; no reading since"
+    drift = {name: value for name, value in reading.quality.items() if name.startswith("drift_")}
+    figures = ", ".join(f"{name.removeprefix('drift_').replace('_', ' ')} {value:.2f}" for name, value in drift.items())
+    if reading.calibration.drifted:
+        what = ", ".join(reading.calibration.drifted)
+        raise ValueError(f"{age}; drifted: {what} ({figures}): look at holder and lamp, then calibrate again")
+    return f"{age}; drift of the last reading: {figures}"
+
+
+def _last_reading(state_dir: Path) -> PlateReading | None:
+    path = state_dir / "outbox.db"
+    if not path.is_file():
+        return None
+    with closing(open_for_looking(path)) as connection:
+        row = connection.execute("SELECT document FROM readings ORDER BY seq DESC LIMIT 1").fetchone()
+    return decode_reading(row["document"]) if row else None
 
 
 def _outbox(state_dir: Path) -> str:

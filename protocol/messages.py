@@ -24,6 +24,7 @@ ReadingId = Annotated[
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 A1From = Literal["seat", "unknown"]
+Drift = Literal["place", "light", "white", "evenness"]
 Opinion = Literal["streams", "does_not_stream", "undecided"]
 
 
@@ -116,6 +117,14 @@ class Clock(msgspec.Struct, frozen=True):
     monotonic_ns: int
 
 
+class CalibrationUsed(msgspec.Struct, frozen=True):
+    """The bench's calibration that was in force, and what has drifted from it beyond its limit."""
+
+    id: LabId
+    made_at: datetime
+    drifted: tuple[Drift, ...] = ()
+
+
 class PlateReading(msgspec.Struct, frozen=True):
     """What one device saw on one plate, once. Immutable: the digest is over exactly these bytes."""
 
@@ -133,6 +142,7 @@ class PlateReading(msgspec.Struct, frozen=True):
     model: ModelUsed
     picture: Picture
     agent: str
+    calibration: CalibrationUsed | None = None
 
 
 class ReadingEnvelope(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ _MESSAGES: Final[tuple[type[msgspec.Struct], ...]] = (
     messages.ModelUsed,
     messages.Picture,
     messages.Clock,
+    messages.CalibrationUsed,
     messages.Ack,
     messages.Rejection,
     messages.DeviceStatus,

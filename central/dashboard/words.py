@@ -38,6 +38,7 @@ WELL_FLAGS: Final[dict[str, str]] = {
     "low_confidence": "low confidence",
     "not_seen": "placed by the lattice, not seen",
     "glare": "glare",
+    "haze": "lost to haze",
     "out_of_picture": "out of the picture",
 }
 ROW_FLAGS: Final[dict[str, str]] = {
@@ -219,12 +220,21 @@ def facts(run: Run, reading: PlateReading) -> tuple[tuple[str, str], ...]:
         ("Mirrored", "yes" if plate.mirrored else "no"),
         ("Fit of the lattice", f"{plate.residual_pitch:.3f} of a well pitch"),
         ("Picture quality", quality or "not measured"),
+        ("Calibration", _calibration_fact(reading)),
         ("Model", f"{model.name} version {model.version}, {model.runtime}"),
         ("Model release", model.sha256),
         ("Picture", f"{picture.width_px} × {picture.height_px} px, {picture.name}"),
         ("Agent", reading.agent),
         ("Plate code", "none" if reading.code is None else f"{reading.code.text} ({reading.code.source})"),
     )
+
+
+def _calibration_fact(reading: PlateReading) -> str:
+    used = reading.calibration
+    if used is None:
+        return "none: the bench was not calibrated"
+    drift = f"DRIFTED: {', '.join(used.drifted)}" if used.drifted else "no drift beyond its limits"
+    return f"{used.id} of {utc(used.made_at)}, {drift}"
 
 
 def bars(distribution: dict[int, int]) -> tuple[Bar, ...]:

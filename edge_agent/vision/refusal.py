@@ -19,6 +19,8 @@ Reason = Literal[
     "several_plates",
     "format_mismatch",
     "orientation_mismatch",
+    "not_in_seat",
+    "wrong_size",
     "uncertain_lattice",
 ]
 
@@ -35,6 +37,8 @@ REASONS: Final[dict[Reason, str]] = {
     "several_plates": "more than one plate is in view",
     "format_mismatch": "the plate has another number of wells than the assay profile",
     "orientation_mismatch": "the plate does not lie as the bench's seat says",
+    "not_in_seat": "the plate lies far from where the bench was calibrated",
+    "wrong_size": "the camera gave a picture of another size than the calibrated one",
     "uncertain_lattice": "wells were found, but not which well is which",
 }
 

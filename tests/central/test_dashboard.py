@@ -15,7 +15,7 @@ from central.db import transaction
 from central.fleet import record_status
 from central.settings import Settings
 from protocol.assay import Call
-from protocol.messages import DeviceStatus, ModelUsed, PlateCode, Refusal
+from protocol.messages import CalibrationUsed, DeviceStatus, ModelUsed, PlateCode, Refusal
 from tests.central.web import Client, central, csrf_token, people, runs, sign_in
 from tests.make import NOON, make_code, make_reading, make_reading_id, make_well, make_wells, replace
 
@@ -119,6 +119,16 @@ async def test_the_list_is_newest_first_with_titres_grades_and_flags(engine: Asy
     assert "plate code unknown" in html
     assert "row A: log₂ 0, &lt;1:2, grade" in html
     assert "at limit, below" in html
+
+
+async def test_a_run_says_how_its_bench_had_drifted(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    await runs(engine, 1)
+    await runs(engine, 2, calibration=CalibrationUsed("0003-1a2b3c4d", NOON, ("place", "light")))
+    async with central(settings) as client:
+        before, after = [await page(client, f"/runs/{make_reading_id(number)}") for number in (1, 2)]
+    assert "none: the bench was not calibrated" in before
+    assert "0003-1a2b3c4d of 2026-11-20 12:00:00 UTC, DRIFTED: place, light" in after
 
 
 async def test_a_run_shows_every_well_with_its_state(engine: AsyncEngine, settings: Settings) -> None:

@@ -38,12 +38,12 @@ def test_help_names_every_command_without_loading_vision() -> None:
     shown = subprocess.run(
         [sys.executable, "-c", code + "print('cv2' in sys.modules)"], capture_output=True, text=True, check=True
     ).stdout
-    assert all(f"  {name} " in shown for name in ("config", "doctor", "enrol", "queue", "read", "run"))
+    assert all(f"  {name} " in shown for name in ("calibrate", "config", "doctor", "enrol", "queue", "read", "run"))
     assert shown.endswith("False\n")
 
 
 def test_every_command_has_help() -> None:
-    for command in ("run", "read", "enrol", "doctor", "queue", "config"):
+    for command in ("run", "read", "calibrate", "enrol", "doctor", "queue", "config"):
         assert invoke(command, "--help").exit_code == 0
 
 
@@ -131,7 +131,17 @@ def test_a_typo_in_the_configuration_is_named(tmp_path: Path) -> None:
 def test_the_doctor_names_what_is_missing_and_exits_degraded(tmp_path: Path) -> None:
     result = invoke("doctor", "--json", "--state-dir", str(tmp_path))
     checks = {check["check"]: check for check in map(json.loads, result.output.splitlines())}
-    assert list(checks) == ["disk", "clock", "camera", "model", "outbox", "enrolment", "central", "broker"]
+    assert list(checks) == [
+        "disk",
+        "clock",
+        "camera",
+        "model",
+        "calibration",
+        "outbox",
+        "enrolment",
+        "central",
+        "broker",
+    ]
     assert result.exit_code == DEGRADED
     assert checks["outbox"]["ok"]
     assert "wellread-agent enrol" in checks["enrolment"]["detail"]

@@ -146,6 +146,13 @@ def test_a_reading_from_before_the_second_opinion_decodes() -> None:
     assert codec.decode_reading(older) == reading
 
 
+def test_a_reading_from_before_calibrations_decodes() -> None:
+    reading = make_reading(1)
+    older = codec.encode_reading(reading).replace(b',"calibration":null', b"")
+    assert b"calibration" not in older
+    assert codec.decode_reading(older) == reading
+
+
 def test_a_measured_96_well_reading_is_small_on_the_wire() -> None:
     rng = random.Random(1)
     wells = {name: measured_well(well, rng) for name, well in make_wells().items()}
