@@ -195,6 +195,7 @@ def _document(photo: str, view: PlateView, endpoints: Mapping[str, RowEndpoint],
                 "flags": well.flags,
                 "candidates": well.candidates,
                 "centre_px": well.centre_px,
+                "streak": msgspec.to_builtins(well.streak),
             }
             for name, well in view.wells.items()
         },

@@ -12,7 +12,7 @@ from central.aggregate import Run
 from central.api.runs import in_order
 from protocol.assay import AssayProfile, Call, Role
 from protocol.endpoint import RowEndpoint, titre_text
-from protocol.messages import PlateReading, Well
+from protocol.messages import Opinion, PlateReading, Streak, Well
 from protocol.plate import plate_format
 from protocol.profiles import profile_named
 
@@ -40,6 +40,12 @@ WELL_FLAGS: Final[dict[str, str]] = {
     "glare": "glare",
     "haze": "lost to haze",
     "out_of_picture": "out of the picture",
+    "disputed": "disputed: the measurement contradicts the call",
+}
+OPINION_WORDS: Final[dict[Opinion, str]] = {
+    "streams": "it streams",
+    "does_not_stream": "it does not stream",
+    "undecided": "undecided",
 }
 ROW_FLAGS: Final[dict[str, str]] = {
     "prozone": "a well before the endpoint does not flow (prozone)",
@@ -57,6 +63,8 @@ ROW_FLAGS_SHORT: Final[dict[str, str]] = {
     "below": "below",
     "control_failed": "control failed",
 }
+# Flags for which a person should look at the well again.
+DOUBTS: Final = frozenset({"low_confidence", "disputed"})
 GRADES: Final = ("low", "medium", "high")
 
 
@@ -94,7 +102,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     letter: str
     call: str
     words: str
-    low_confidence: bool
+    doubted: bool
     role: Role
     x: float | None
     y: float | None
@@ -189,6 +197,8 @@ def _cell(name: str, well: Well, role: Role) -> Cell:
     others = [(call, p) for call, p in well.candidates.items() if call is not well.call]
     parts += [f"or {CALL_WORDS[call]} {p:.2f}" for call, p in sorted(others, key=lambda each: -each[1])]
     parts += [WELL_FLAGS.get(flag, flag) for flag in well.flags]
+    if well.streak is not None:
+        parts.append(streak_words(well.streak))
     if role != "sample":
         parts.append(role.replace("_", " "))
     x, y = well.centre_px if well.centre_px is not None else (None, None)
@@ -197,11 +207,20 @@ def _cell(name: str, well: Well, role: Role) -> Cell:
         letter=LETTERS[well.call],
         call=well.call.value,
         words=", ".join(parts),
-        low_confidence="low_confidence" in well.flags,
+        doubted=not DOUBTS.isdisjoint(well.flags),
         role=role,
         x=x,
         y=y,
     )
+
+
+def streak_words(streak: Streak) -> str:
+    """The second opinion as people read it: `measured 2.4 × 1.6 mm, tail 0.52, 1.04 of a clear tear: it streams`."""
+    if not streak.area_mm2:
+        return f"measured no blob: {OPINION_WORDS[streak.opinion]}"
+    size = f"measured {streak.length_mm:.1f} × {streak.width_mm:.1f} mm, tail {streak.tail_ratio:.2f}"
+    ratio = "" if streak.streaming is None else f", streaming ratio {streak.streaming:.2f}"
+    return f"{size}{ratio}: {OPINION_WORDS[streak.opinion]}"
 
 
 def facts(run: Run, reading: PlateReading) -> tuple[tuple[str, str], ...]:

@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 SMOOTHING_PITCH: Final = 0.01
+# CIELAB units per step of OpenCV's bytes.
+LAB_STEPS: Final = np.array([100 / 255, 1, 1], np.float32)
 # Cells settle in the middle; parallax shifts them by up to 0.13 pitch. Floors are taken from within, blobs looked for
 # as far as `REACH`, and how strong a well's cells are is judged in its core, where no rim gets in.
 FLOOR_RADIUS, CORE_RADIUS, REACH, HEART_RADIUS = 0.25, 0.20, 0.31, 0.15
@@ -106,11 +108,11 @@ def _away_from_floor(patches_rgb: Image, view: _View) -> Floats:
     smooth = cv2.GaussianBlur(patches_rgb.reshape(count * side, side, 3), (0, 0), SMOOTHING_PITCH / view.pixel)
     inner = slice(view.cut, side - view.cut)
     middle = smooth.reshape(count, side, side, 3)[:, inner, inner].reshape(-1, view.side, 3)
-    lab = cv2.cvtColor(np.ascontiguousarray(middle, np.float32) / np.float32(255), cv2.COLOR_RGB2Lab)
-    lab = lab.reshape(count, view.side, view.side, 3)
+    # In bytes: three times as fast as in floats, and finer than the sensor's noise.
+    lab = cv2.cvtColor(np.ascontiguousarray(middle), cv2.COLOR_RGB2Lab).reshape(count, view.side, view.side, 3)
     # Every third pixel says what the middle colour is as well as all of them do.
     floor = np.median(lab[:, view.floor][:, ::3], axis=1)
-    return np.asarray(lab - floor[:, None, None], np.float32)
+    return np.asarray((lab - floor[:, None, None].astype(np.float32)) * LAB_STEPS, np.float32)
 
 
 def _cell_colour(away: Floats, distance: Floats, view: _View) -> tuple[Floats, Mask]:

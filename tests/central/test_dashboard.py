@@ -15,7 +15,7 @@ from central.db import transaction
 from central.fleet import record_status
 from central.settings import Settings
 from protocol.assay import Call
-from protocol.messages import CalibrationUsed, DeviceStatus, ModelUsed, PlateCode, Refusal
+from protocol.messages import CalibrationUsed, DeviceStatus, ModelUsed, PlateCode, Refusal, Streak
 from tests.central.web import Client, central, csrf_token, people, runs, sign_in
 from tests.make import NOON, make_code, make_reading, make_reading_id, make_well, make_wells, replace
 
@@ -147,6 +147,18 @@ async def test_a_run_shows_every_well_with_its_state(engine: AsyncEngine, settin
     assert cells["C5"]["class"] == "well button unsure"
     assert (cells["C5"]["aria-label"] or "").endswith("low confidence")
     assert sum(cell["tabindex"] == "0" for cell in cells.values()) == 1
+
+
+async def test_a_disputed_well_says_what_was_measured(engine: AsyncEngine, settings: Settings) -> None:
+    streak = Streak("does_not_stream", 2.4, 1.62, 1.6, 0.83, 30.0, 25.0, 0.81)
+    await people(engine)
+    await runs(engine, 1, wells=make_wells() | {"A6": make_well("flowing", flags=("disputed",), streak=streak)})
+    async with central(settings) as client:
+        html = await page(client, f"/runs/{make_reading_id(1)}")
+    [cell] = [found for _, found in elements(html) if found.get("data-well") == "A6" and "role" in found]
+    measured = "measured 1.6 × 1.6 mm, tail 0.83, streaming ratio 0.81: it does not stream"
+    assert (cell["aria-label"] or "").endswith(f"disputed: the measurement contradicts the call, {measured}")
+    assert cell["class"] == "well flowing unsure"
 
 
 def test_an_unread_well_shares_neither_letter_nor_words_with_a_negative_one() -> None:

@@ -71,7 +71,7 @@ def test_json_of_a_reading_has_the_public_shape(photo: Path) -> None:
         "a1_from": "seat",
     }
     assert list(document["wells"]) == list(HI.format.names())
-    assert set(document["wells"]["A1"]) == {"call", "confidence", "flags", "candidates", "centre_px"}
+    assert set(document["wells"]["A1"]) == {"call", "confidence", "flags", "candidates", "centre_px", "streak"}
     assert set(document["endpoints"]["A"]) == {"last_flowing", "step_fit", "grade", "flags"}
     assert document["endpoints"]["A"]["last_flowing"] == 6
     assert (document["reason"], document["model"]["name"]) == (None, "hi-wells")
