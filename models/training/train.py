@@ -81,7 +81,7 @@ def train_wells(folder: Path, out: Path, steps: int, start: Path | None, batch: 
                 mean_loss, mean_overlap = np.mean(seen[-50:], axis=0)
                 took = time.monotonic() - started
                 print(f"{took:6.0f} s  step {step + 1}  loss {mean_loss:.3f}  overlap {mean_overlap:.3f}", flush=True)
-            if step % 100 == 99:
+            if step % 100 == 99 or step == steps - 1:
                 average.save(out)
                 _note(out, folder, started, step + 1, start)
 

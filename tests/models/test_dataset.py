@@ -65,3 +65,9 @@ def test_a_well_lost_in_the_dark_is_neither_found_nor_denied() -> None:
     picture[20:40, 80:100] = 90
     boxes = np.array([[0, 0, 120, 60, 0], [20, 20, 40, 40, 1], [80, 20, 100, 40, 1]], np.float32)
     assert unseen(picture, boxes).tolist() == [False, True, False]
+
+
+def test_grain_alone_shows_no_well() -> None:
+    picture = np.random.default_rng(1).normal(120, 6, (60, 120, 3)).clip(0, 255).astype(np.uint8)
+    boxes = np.array([[20, 20, 40, 40, 1]], np.float32)
+    assert unseen(picture, boxes).tolist() == [True]
