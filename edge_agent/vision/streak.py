@@ -20,11 +20,11 @@ from protocol.plate import PlateFormat
 
 # ln(p / (1 − p)) that a panel calls a blob flowing, from its shape alone: fitted on varied renders, as are the limits,
 # by `python -m models.training.second_opinion`, which prints these and what they cost. No photograph was looked at.
-INTERCEPT, PER_LN_TAIL, PER_LN_SLENDERNESS = -2.24, -3.59, 10.10
+INTERCEPT, PER_LN_TAIL, PER_LN_SLENDERNESS = -2.64, -4.06, 11.92
 # A blob with a broader lower end is no tear, however long: a ring or a patch. 97 of 100 tears are narrower.
 BROADEST_TAIL: Final = 0.75
 # Scores that at most 3 of 100 clear blobs that are no tears reach, and below which at most 5 of 100 clear tears fall.
-STREAMS_FROM, COMPACT_BELOW = 2.05, -0.8
+STREAMS_FROM, COMPACT_BELOW = 2.0, -0.78
 # Blobs as buttons and tears leave them: 98 of 100 lie inside each limit, two of three partials outside.
 LEAST_SOLIDITY: Final = 0.9
 AREA_PITCHES: Final = (0.01, 0.1)

@@ -51,7 +51,10 @@ class Plate:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What each judge says of the wells of many plates: true where it streams; `decided` where the measurement is."""
+    """What each judge says of the wells of many plates: true where it streams; `decided` where the measurement is.
+
+    Per row of those plates: whether the last flowing well is the true one.
+    """
 
     truth: Bools
     network: Bools
@@ -59,6 +62,8 @@ class Judged:
     streams: Bools
     decided: Bools
     disputed: Bools
+    titres_network: Bools
+    titres_rule: Bools
 
 
 def rendered(seed: int, difficulty: Difficulty) -> Plate:
@@ -114,7 +119,7 @@ def judge(model: Model, plates: Sequence[Plate]) -> Judged:
     """All judges on the wells that count."""
     form, profile = plate_format(96), profile_named("hi-96")
     network = model.manifest.networks.calls
-    parts = []
+    parts, rows = [], []
     for plate in plates:
         calls = softmax(model.call_logits(plate.patches), network.temperature).argmax(axis=1)
         streaks = list(measure_streaks(plate.patches, PATCH_PITCHES, form, profile).values())
@@ -127,7 +132,13 @@ def judge(model: Model, plates: Sequence[Plate]) -> Judged:
             np.array([disputed(Call(CLASSES[c]), s) for c, s in zip(calls, streaks, strict=True)]),
         )
         parts.append(np.stack(columns)[:, plate.counts])
-    return Judged(*np.concatenate(parts, axis=1))
+        true, network_says, rule_says = (_last_flowing(column) for column in columns[:3])
+        rows.append(np.stack([network_says == true, rule_says == true]))
+    return Judged(*np.concatenate(parts, axis=1), *np.concatenate(rows, axis=1))
+
+
+def _last_flowing(streams: Bools) -> NDArray[np.int64]:
+    return np.asarray((streams.reshape(-1, 12) * np.arange(1, 13)).max(axis=1))
 
 
 def fit_limits(plates: Sequence[Plate]) -> tuple[Doubles, float, float]:
@@ -167,6 +178,8 @@ def table_row(name: str, judged: Judged) -> str:
         f"{(judged.streams == judged.truth)[judged.decided].mean():.2%} of {judged.decided.mean():.0%}",
         f"{_share(judged.disputed & right, right)}",
         f"{(judged.disputed & wrong).sum()} of {wrong.sum()}",
+        f"{judged.titres_network.mean():.1%}",
+        f"{judged.titres_rule.mean():.1%}",
         f"{_share(agreed & wrong, agreed)}",
         f"{_share(undecided & wrong, undecided)}",
         f"{_share(judged.disputed & wrong, judged.disputed)}",
@@ -179,9 +192,9 @@ def _share(part: Bools, whole: Bools) -> str:
 
 
 HEAD = """
-| | wells | network right | forty-line rule right | measurement right, where decided | falsely disputed | mistakes \
-disputed | network wrong: agreed | undecided | disputed |
-|---|---|---|---|---|---|---|---|---|---|"""
+| | wells | right: network | forty-line rule | measurement, where decided | falsely disputed | mistakes disputed \
+| titres exact: network | forty-line rule | network wrong where both agree | measurement undecided | disputed |
+|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
