@@ -72,14 +72,14 @@ def step_fit(wells: Sequence[WellEvidence]) -> tuple[int, float] | None:
     """
     if not any(well.readable for well in wells):
         return None
-    likelihoods = _step_likelihoods(wells)
+    likelihoods = step_likelihoods(wells)
     ranked = sorted(range(len(likelihoods)), key=lambda k: (-round(likelihoods[k], 9), k))
     best, second = ranked[0], ranked[1]
     return best, max(0.0, likelihoods[best] - likelihoods[second])
 
 
-def _step_likelihoods(wells: Sequence[WellEvidence]) -> list[float]:
-    """Σ log p(call | columns ≤ k inhibited, columns > k not), for k = 0 … N."""
+def step_likelihoods(wells: Sequence[WellEvidence]) -> list[float]:
+    """Σ log p(call | columns ≤ k inhibited, columns > k not), for k = 0 … N, over the readable wells."""
     total = sum(math.log(1 - _clip(well.p_inhibited)) for well in wells if well.readable)
     likelihoods = [total]
     for well in wells:

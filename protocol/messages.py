@@ -23,8 +23,8 @@ ReadingId = Annotated[
 ]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
-A1From = Literal["seat", "unknown"]
 Drift = Literal["place", "light", "white", "evenness"]
+A1From = Literal["seat", "unknown"]
 Opinion = Literal["streams", "does_not_stream", "undecided"]
 
 
@@ -51,8 +51,9 @@ class Well(msgspec.Struct, frozen=True, gc=False):
     """One well of one reading. `candidates` holds every call above 0.05 with its calibrated probability.
 
     Flags: `low_confidence` (confidence under the profile's limit), `not_seen` (placed by the lattice, no detection),
-    `glare`, `haze`, `out_of_picture`, `disputed` (`streak` is sure of the opposite of the call). `streak` is null where
-    it was not measured.
+    `glare`, `haze`, `out_of_picture`, `disputed` (`streak` is sure of the opposite of the call),
+    `orientation_doubted` (on every well: the picture speaks against the seat). `streak` is null where it was not
+    measured.
     """
 
     call: Call

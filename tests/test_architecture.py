@@ -27,6 +27,8 @@ PURE = (
     "edge_agent/vision/footprint.py",
     "edge_agent/vision/geometry.py",
     "edge_agent/vision/lattice.py",
+    "edge_agent/vision/legends.py",
+    "edge_agent/vision/orientation.py",
     "edge_agent/vision/patches.py",
     "edge_agent/vision/tensors.py",
     "central/aggregate.py",

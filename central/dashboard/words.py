@@ -41,6 +41,7 @@ WELL_FLAGS: Final[dict[str, str]] = {
     "haze": "lost to haze",
     "out_of_picture": "out of the picture",
     "disputed": "disputed: the measurement contradicts the call",
+    "orientation_doubted": "the plate may lie the other way round",
 }
 OPINION_WORDS: Final[dict[Opinion, str]] = {
     "streams": "it streams",

@@ -15,6 +15,7 @@ from edge_agent.vision.detector import Model, ModelMismatch, load_model
 from edge_agent.vision.geometry import Placed
 from edge_agent.vision.image import Photograph, open_photograph
 from edge_agent.vision.locate import locate_plate
+from edge_agent.vision.orientation import check_orientation, doubt, evidence_figures, orientation_evidence
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.quality import check_light, check_wells
 from edge_agent.vision.refusal import REASONS, Reason, Refused
@@ -68,6 +69,11 @@ def read_plate(
     laps.append(timer())
     wells = with_second_opinion(wells, measure_streaks(patches, network.patch_pitches, form, profile))
     laps.append(timer())
+    evidence = orientation_evidence(photograph.image_bgr, placed, patches, wells, model, profile)
+    if seat is not None and check_orientation(evidence):
+        wells = doubt(wells)
+    quality |= evidence_figures(evidence)
+    laps.append(timer())
     return PlateView(_plate_seen(placed, photograph, seat), wells, quality, _timings(laps), photograph)
 
 
@@ -86,6 +92,6 @@ def _plate_seen(placed: Placed, photograph: Photograph, seat: Seat | None) -> Pl
 
 
 def _timings(laps: list[float]) -> dict[str, float]:
-    stages = ("open", "locate", "patches", "calls", "streaks")
+    stages = ("open", "locate", "patches", "calls", "streaks", "orientation")
     taken = {stage: round((end - start) * 1000, 2) for stage, start, end in zip(stages, laps, laps[1:], strict=False)}
     return taken | {"total": round((laps[-1] - laps[0]) * 1000, 2)}

@@ -1,4 +1,4 @@
-"""The two int8 networks and the interpreter that runs them: the only place that knows which runtime is installed.
+"""The int8 networks and the interpreter that runs them: the only place that knows which runtime is installed.
 
 A model release is a folder with a manifest. It is refused unless files, classes and tensors are what the manifest says
 and what this program was written for: a network that runs but means something else is the worst kind of wrong.
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
+from edge_agent.vision.legends import GLYPHS, PLACE_PX
 from edge_agent.vision.patches import Image
 from edge_agent.vision.tensors import Array, Detections, Level, decode, dequantise, letterbox, quantise, suppress
 from protocol.messages import ModelUsed
@@ -57,11 +58,21 @@ class CallsNetwork(msgspec.Struct, frozen=True):
     low_confidence: float
 
 
+class LegendsNetwork(msgspec.Struct, frozen=True):
+    """The manifest's entry of the network that reads the characters on a plate's frame."""
+
+    file: str
+    sha256: str
+    input: tuple[int, int, int, int]
+    classes: tuple[str, ...]
+
+
 class Networks(msgspec.Struct, frozen=True):
-    """Both networks of a release."""
+    """The networks of a release."""
 
     wells: WellsNetwork
     calls: CallsNetwork
+    legends: LegendsNetwork
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -82,6 +93,7 @@ class Model:
     runtime: str
     wells_interpreter: Any
     calls_interpreter: Any
+    legends_interpreter: Any
 
     @property
     def used(self) -> ModelUsed:
@@ -109,6 +121,12 @@ class Model:
             parts.append(dequantise(_quantised(self.calls_interpreter, output))[: len(part)])
         return np.concatenate(parts)
 
+    def glyph_logits(self, places: Image) -> Array:
+        """Logits (n, characters) of the places (n, side, side) of one plate's frame."""
+        output = self.legends_interpreter.get_output_details()[0]
+        _invoke(self.legends_interpreter, quantise(places[..., None]))
+        return dequantise(_quantised(self.legends_interpreter, output))
+
 
 def load_model(folder: Path, *, threads: int = 1, runtime: Runtime | None = None) -> Model:
     """The release in a folder, refused unless everything matches its manifest; `runtime` forces one of the two."""
@@ -118,16 +136,18 @@ def load_model(folder: Path, *, threads: int = 1, runtime: Runtime | None = None
     except msgspec.DecodeError as error:
         raise ModelMismatch(f"{folder / 'manifest.json'}: {error}") from error
     _check_manifest(manifest, folder)
-    wells, calls = manifest.networks.wells, manifest.networks.calls
-    contents = [_checked(folder / network.file, network.sha256) for network in (wells, calls)]
+    wells, calls, legends = manifest.networks.wells, manifest.networks.calls, manifest.networks.legends
+    contents = [_checked(folder / network.file, network.sha256) for network in (wells, calls, legends)]
     make, name = _interpreter_class(runtime)
     interpreters = [make(model_content=content, num_threads=threads) for content in contents]
     for interpreter in interpreters:
         interpreter.allocate_tensors()
     _check_input(interpreters[0], wells, folder)
     _check_input(interpreters[1], calls, folder)
+    _check_input(interpreters[2], legends, folder)
     _check_outputs(interpreters[0], _wells_shapes(wells), folder / wells.file)
     _check_outputs(interpreters[1], [(calls.input[0], len(calls.classes))], folder / calls.file)
+    _check_outputs(interpreters[2], [(legends.input[0], len(legends.classes))], folder / legends.file)
     return Model(manifest, hashlib.sha256(document).hexdigest(), name, *interpreters)
 
 
@@ -154,6 +174,8 @@ def _check_manifest(manifest: Manifest, folder: Path) -> None:
         ("classes of calls", networks.calls.classes, CALLS_CLASSES),
         ("channels of wells", networks.wells.input[::3], (1, 3)),
         ("patches of calls", networks.calls.input[1::2], (networks.calls.input[2], 3)),
+        ("classes of legends", networks.legends.classes, GLYPHS),
+        ("places of legends", networks.legends.input, (len(GLYPHS) - 1, PLACE_PX, PLACE_PX, 1)),
     )
     for name, found, expected in expectations:
         if found != expected:
@@ -172,7 +194,7 @@ def _interpreter_class(runtime: Runtime | None) -> tuple[Any, str]:
     raise ModelMismatch(f"no runtime for the model is installed (expected {expected}: install wellread[edge])")
 
 
-def _check_input(interpreter: Any, network: WellsNetwork | CallsNetwork, folder: Path) -> None:
+def _check_input(interpreter: Any, network: WellsNetwork | CallsNetwork | LegendsNetwork, folder: Path) -> None:
     """The input must be int8 with scale 1/255 and zero point −128, because `quantise` only flips a bit."""
     details = interpreter.get_input_details()
     shapes = [tuple(int(n) for n in detail["shape"]) for detail in details]

@@ -22,7 +22,7 @@ def cut_patches(  # noqa: PLR0917 - picture, mapping, shape, scale: read in that
     `homography` takes well coordinates (column, row), A1 = (0, 0), to pixels as OpenCV counts them. Each patch is
     `patch_pitches` well pitches wide. What lies outside the picture repeats the picture's edge.
     """
-    image_bgr, homography = _not_finer(image_bgr, homography, rows, columns, patch_px / patch_pitches)
+    image_bgr, homography = not_finer(image_bgr, homography, rows, columns, patch_px / patch_pitches)
     image_rgb = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
     patches = np.empty((rows * columns, patch_px, patch_px, 3), np.uint8)
     for index in range(rows * columns):
@@ -45,7 +45,7 @@ def _patch_to_well(column: int, row: int, side_px: int, patch_pitches: float) ->
     return np.array([[step, 0.0, column + start], [0.0, step, row + start], [0.0, 0.0, 1.0]])
 
 
-def _not_finer(
+def not_finer(
     image: Image, homography: Matrix, rows: int, columns: int, patch_px_per_pitch: float
 ) -> tuple[Image, Matrix]:
     """The picture averaged down to the patches' own resolution where it is finer, so that sampling skips nothing.

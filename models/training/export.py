@@ -1,6 +1,6 @@
 """Trained weights → full int8 TFLite files plus the manifest that the device checks them against.
 
-    python -m models.training.export
+    python -m models.training.export [wells calls legends]
 
 torch → litert-torch (float, channels last) → ai-edge-quantizer. Three settings carry the accuracy, each found by
 measurement: calibrate with true minima and maxima (the library's default is a moving average that forgets); put a 0
@@ -27,7 +27,10 @@ import torch
 from ai_edge_quantizer import calibrator, quantizer, recipe
 from torch import nn
 
+from edge_agent.vision.legends import GLYPHS, PLACE_PX
 from models.training.dataset import INPUT_SIZE, PATCH_PITCHES, PATCH_PX, draw_detector_picture, draw_patches
+from models.training.legend_strips import draw_places
+from models.training.legends import LEGENDS_SEED, LegendsNet
 from models.training.nets import DETECTOR_CLASSES, STRIDES, CallsNet, WellsNet
 from models.training.spec import CLASSES, Floats
 from models.training.train import CALLS_SEED, DATA, TRAIN_SEED, WELLS_SEED
@@ -36,6 +39,7 @@ RELEASE = Path("models/hi-wells-v1")
 CALIBRATION_SEED = 3_000_000
 LOGIT_LIMIT = 8.0
 CALLS_BATCH = 32
+LEGENDS_BATCH = len(GLYPHS) - 1  # the places of one plate
 Range = dict[str, Any]
 
 
@@ -58,15 +62,25 @@ def export_calls(weights: Path, out: Path) -> None:
     _convert(net, (CALLS_BATCH, PATCH_PX, PATCH_PX, 3), batches, out, [])
 
 
+def export_legends(weights: Path, out: Path) -> None:
+    """The reader of the frame's characters: the 20 places of one plate in, 20 × 21 logits out."""
+    net = LegendsNet()
+    net.load_state_dict(torch.load(weights, weights_only=True))
+    places = np.concatenate([draw_places(CALIBRATION_SEED + i)[0] for i in range(200)])
+    whole = places[: len(places) // LEGENDS_BATCH * LEGENDS_BATCH].astype(np.float32) / 255
+    batches = list(whole.reshape(-1, LEGENDS_BATCH, PLACE_PX, PLACE_PX, 1))
+    _convert(net, (LEGENDS_BATCH, PLACE_PX, PLACE_PX, 1), batches, out, [])
+
+
 def write_manifest(release: Path) -> None:
-    """Describe the two files; metrics and temperature of an earlier manifest are kept until evaluate renews them."""
+    """Describe the files; metrics and temperature of an earlier manifest are kept until evaluate renews them."""
     path = release / "manifest.json"
     earlier = json.loads(path.read_text()) if path.exists() else {}
     temperature = earlier.get("networks", {}).get("calls", {}).get("temperature", 1.0)
     manifest = {
         "schema": 1,
         "name": "hi-wells",
-        "version": 1,
+        "version": int(release.name.rpartition("-v")[2]),
         "networks": {
             "wells": {
                 **_file(release / "model.tflite"),
@@ -83,6 +97,11 @@ def write_manifest(release: Path) -> None:
                 "temperature": temperature,
                 "low_confidence": 0.6,
             },
+            "legends": {
+                **_file(release / "legends.tflite"),
+                "input": [LEGENDS_BATCH, PLACE_PX, PLACE_PX, 1],
+                "classes": list(GLYPHS),
+            },
         },
         "training": _training(),
         "metrics": earlier.get("metrics", {}),
@@ -92,8 +111,9 @@ def write_manifest(release: Path) -> None:
 
 def _training() -> dict[str, object]:
     """How the weights were made, from the notes that training left beside them."""
-    notes = {net: json.loads((DATA / f"{net}.json").read_text()) for net in ("wells", "calls")}
-    seeds = {"wells": WELLS_SEED, "calls": CALLS_SEED, "training": TRAIN_SEED, "calibration": CALIBRATION_SEED}
+    notes = {net: json.loads((DATA / f"{net}.json").read_text()) for net in ("wells", "calls", "legends")}
+    seeds = {"wells": WELLS_SEED, "calls": CALLS_SEED, "legends": LEGENDS_SEED, "training": TRAIN_SEED}
+    seeds["calibration"] = CALIBRATION_SEED
     packages = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "numpy", "opencv-python-headless")
     return {"data": "rendered pictures only", "seeds": seeds, **notes, "versions": {p: version(p) for p in packages}}
 
@@ -152,7 +172,7 @@ def _clip_logits(ranges: dict[str, Range], name: str) -> None:
 def main() -> None:
     """Command line: export what has been trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=["wells", "calls"])
+    parser.add_argument("networks", nargs="*", default=["wells", "calls", "legends"])
     parser.add_argument("--out", type=Path, default=RELEASE)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -161,6 +181,8 @@ def main() -> None:
         export_wells(DATA / "wells.pt", arguments.out / "model.tflite")
     if "calls" in arguments.networks:
         export_calls(DATA / "calls.pt", arguments.out / "calls.tflite")
+    if "legends" in arguments.networks:
+        export_legends(DATA / "legends.pt", arguments.out / "legends.tflite")
     write_manifest(arguments.out)
 
 

@@ -33,7 +33,7 @@ def test_a_release_fits_a_slow_link() -> None:
 
 
 def test_the_card_repeats_the_manifest(tmp_path: Path) -> None:
-    for name in ("manifest.json", "model.tflite", "calls.tflite"):
+    for name in ("manifest.json", "model.tflite", "calls.tflite", "legends.tflite"):
         (tmp_path / name).write_bytes((RELEASE / name).read_bytes())
     write_card(tmp_path)
     assert (tmp_path / "MODEL_CARD.md").read_text() == (RELEASE / "MODEL_CARD.md").read_text()

@@ -34,6 +34,7 @@ SPOILS: dict[str, tuple[Callable[[Any], None], str]] = {
     "other schema": (lambda d: d.update(schema=2), "schema 2"),
     "other well classes": (lambda d: d["networks"]["wells"].update(classes=["well", "plate"]), "classes of wells"),
     "other call classes": (lambda d: d["networks"]["calls"]["classes"].reverse(), "classes of calls"),
+    "other legends": (lambda d: d["networks"]["legends"]["classes"].reverse(), "classes of legends"),
     "other hash": (lambda d: d["networks"]["calls"].update(sha256="0" * 64), "sha256"),
     "other input": (lambda d: d["networks"]["wells"].update(input=[1, 640, 640, 3]), "input"),
     "other patches": (lambda d: d["networks"]["calls"].update(input=[32, 96, 96, 3]), "input"),

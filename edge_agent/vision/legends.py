@@ -1,0 +1,98 @@
+"""Letters A–H beside column 1, numbers 1–12 above row A: do they stand where a plate lying so would have them?
+
+A small network reads one character, or none, in each place; this module decides what that says about how the plate
+lies. It is quiet where there is nothing to see: a character that cannot be read speaks for nobody. Pure.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_agent.vision.patches import Image, Matrix
+from edge_agent.vision.tensors import Array, softmax
+
+LETTERS: Final = tuple("ABCDEFGH")
+NUMBERS: Final = tuple(str(number) for number in range(1, 13))
+NOTHING: Final = "nothing"
+GLYPHS: Final = (*LETTERS, *NUMBERS, NOTHING)
+# A place is one pitch wide and high; more pixels showed nothing more of characters a third of a pitch high.
+PLACE_PX: Final = 36
+# Distance of the places' middle from the outermost wells, in pitches: makers put the letters further out.
+LETTERS_AT, NUMBERS_AT = 0.85, 0.75
+SUPERSAMPLING: Final = 2
+# Scale of the ground that is taken away, and how many times the usual contrast is still told apart from white.
+GROUND_PX, CONTRASTS = 6.0, 3.0
+
+# How often the network was taught to find one certain character in a place: its prior, which is no evidence.
+PRIOR: Final = 0.04
+# Half of the printed characters may be hidden by haze or glare; half of all plates have none.
+VISIBLE: Final = 0.5
+LEGENDS: Final = 0.5
+# No character counts more than this, however sure the network is of it.
+MOST_LN: Final = 4.0
+READ_FROM: Final = 0.7
+
+ReadGlyphs = Callable[[Image], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Legends:
+    """How well the characters fit one way of lying: log-likelihood over a plate without any, and how many were read."""
+
+    ln: float
+    read: int
+
+
+def read_legends(grey: Image, homography: Matrix, read_glyphs: ReadGlyphs) -> Legends:
+    """The characters of a 96-well plate's frame, if it lies as `homography` says; `read_glyphs` is the network."""
+    return judge_legends(softmax(read_glyphs(legend_places(grey, homography)), 1.0))
+
+
+def legend_places(grey: Image, homography: Matrix) -> Image:
+    """The 20 places (n, PLACE_PX, PLACE_PX), A to H and 1 to 12, where a 96-well plate lying so has its characters.
+
+    A picture much finer than the places is to be averaged down first (`patches.not_finer`).
+    """
+    letters = _strip(grey, homography, (-LETTERS_AT - 0.5, -0.5), (1, len(LETTERS)))
+    numbers = _strip(grey, homography, (-0.5, -NUMBERS_AT - 0.5), (len(NUMBERS), 1))
+    return np.concatenate([split(letters), split(numbers)])
+
+
+def _strip(grey: Image, homography: Matrix, start: tuple[float, float], size: tuple[int, int]) -> Image:
+    """A strip of places cut out and straightened; `start` in (column, row), `size` in places."""
+    fine = PLACE_PX * SUPERSAMPLING
+    left, top = start[0] + 0.5 / fine, start[1] + 0.5 / fine
+    to_picture = homography @ np.array([[1 / fine, 0, left], [0, 1 / fine, top], [0, 0, 1]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    strip = cv2.warpPerspective(
+        grey, to_picture, (size[0] * fine, size[1] * fine), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    small = cv2.resize(strip, (size[0] * PLACE_PX, size[1] * PLACE_PX), interpolation=cv2.INTER_AREA)
+    return even_out(np.asarray(small, np.uint8))
+
+
+def even_out(strip: Image) -> Image:
+    """A grey strip with the ground taken away and the usual contrast made the same: pale mouldings look like print."""
+    grey = strip.astype(np.float32)
+    detail = grey - cv2.GaussianBlur(grey, (0, 0), GROUND_PX)
+    usual = float(np.median(np.abs(detail))) + 0.7
+    return np.asarray(127.5 + 127.5 * np.tanh(detail / (CONTRASTS * usual)), np.uint8)
+
+
+def split(strip: Image) -> Image:
+    """A strip's places, left to right or top to bottom."""
+    height, width = strip.shape
+    parts = strip.reshape(height // PLACE_PX, PLACE_PX, width // PLACE_PX, PLACE_PX)
+    return parts.swapaxes(1, 2).reshape(-1, PLACE_PX, PLACE_PX)
+
+
+def judge_legends(probabilities: Array) -> Legends:
+    """What the network read in the 20 places, weighed: quiet unless several characters stand where they should."""
+    meant = np.clip(np.diagonal(probabilities), 1e-6, 1 - 1e-6)
+    ratios = np.minimum(meant / (1 - meant) * (1 - PRIOR) / PRIOR, math.exp(MOST_LN))
+    printed = float(np.log(1 - VISIBLE + VISIBLE * ratios).sum())
+    return Legends(float(np.logaddexp(np.log(1 - LEGENDS), np.log(LEGENDS) + printed)), int((meant > READ_FROM).sum()))
