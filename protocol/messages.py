@@ -51,7 +51,7 @@ class Well(msgspec.Struct, frozen=True, gc=False):
     """One well of one reading. `candidates` holds every call above 0.05 with its calibrated probability.
 
     Flags: `low_confidence` (confidence under the profile's limit), `not_seen` (placed by the lattice, no detection),
-    `glare`, `haze`, `out_of_picture`, `disputed` (`streak` is sure of the opposite of the call),
+    `glare`, `haze`, `covered`, `out_of_picture`, `disputed` (`streak` is sure of the opposite of the call),
     `orientation_doubted` (on every well: the picture speaks against the seat). `streak` is null where it was not
     measured.
     """

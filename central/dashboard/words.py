@@ -39,6 +39,7 @@ WELL_FLAGS: Final[dict[str, str]] = {
     "not_seen": "placed by the lattice, not seen",
     "glare": "glare",
     "haze": "lost to haze",
+    "covered": "something lies over it",
     "out_of_picture": "out of the picture",
     "disputed": "disputed: the measurement contradicts the call",
     "orientation_doubted": "the plate may lie the other way round",

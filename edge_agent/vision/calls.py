@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from edge_agent.vision.cover import check_cover, covered
 from edge_agent.vision.detector import Model
 from edge_agent.vision.geometry import Placed
 from edge_agent.vision.glare import lost_to_glare
@@ -25,12 +26,17 @@ CELLS_REACH_PITCH: Final = 0.3
 def call_wells(
     model: Model, patches_rgb: Image, placed: Placed, photograph: Photograph, profile: AssayProfile
 ) -> dict[str, Well]:
-    """The state of every well, in the order of the plate; centres in the photograph's own pixels."""
+    """The state of every well, in the order of the plate; centres in the photograph's own pixels.
+
+    Refused where something lies over the plate.
+    """
     network = model.manifest.networks.calls
     probabilities = softmax(model.call_logits(patches_rgb), network.temperature)
     calls = [Call(name) for name in network.classes]
     outside, glare = _outside(placed, photograph.image_bgr), lost_to_glare(patches_rgb, network.patch_pitches)
     hazy = lost_to_haze(patches_rgb)
+    hidden = covered(patches_rgb, placed.seen) & ~outside.reshape(placed.seen.shape).astype(bool)
+    check_cover(hidden, placed.form)
     centres = (placed.centres_px + 0.5) * photograph.scale - 0.5
     wells = {}
     for index, (name, centre) in enumerate(zip(placed.form.names(), centres, strict=True)):
@@ -40,6 +46,8 @@ def call_wells(
             wells[name] = Well(Call.NOT_READ, 0.0, {}, ("out_of_picture", *flags), place)
         elif glare[index]:
             wells[name] = Well(Call.OBSCURED, 0.0, {}, ("glare", *flags), place)
+        elif hidden.flat[index]:
+            wells[name] = Well(Call.OBSCURED, 0.0, {}, ("covered", *flags), place)
         elif hazy[index]:
             wells[name] = Well(Call.OBSCURED, 0.0, {}, ("haze", *flags), place)
         else:

@@ -24,6 +24,8 @@ MAX_BLUR_PITCH: Final = 0.036
 MAX_MOTION_PITCH: Final = 0.08
 MIN_LIGHT: Final = 0.25
 MIN_PITCH_PX: Final = 24.0
+# Neighbouring wells of 36 plates differ by up to 5 (CIELAB, hue and chroma); the fields of a colour chart by 67.
+MAX_COLOUR_STEP: Final = 25.0
 # A well with less contrast is lost to haze; with less in most wells there is nothing to read at all.
 MIN_WELL_CONTRAST, MIN_PLATE_CONTRAST = 0.14, 0.08
 MAX_OBSCURED: Final = 0.5
@@ -63,6 +65,16 @@ def contrast(patches_rgb: Image) -> tuple[Array, Array]:
     return np.asarray(high / 255), np.asarray((high - low) / np.maximum(high, 1))
 
 
+def colour_step(patches_rgb: Image, form: PlateFormat) -> float:
+    """How far the colours of neighbouring wells lie apart in CIELAB, lightness aside (median)."""
+    margin = patches_rgb.shape[1] // 5
+    middles = np.median(patches_rgb[:, margin:-margin:4, margin:-margin:4].reshape(form.wells, -1, 3), axis=1)
+    lab = cv2.cvtColor(middles[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    colours = np.asarray(lab)[0, :, 1:].reshape(form.rows, form.columns, 2)
+    steps = [np.hypot(*np.moveaxis(np.diff(colours, axis=axis), 2, 0)).ravel() for axis in (0, 1)]
+    return float(np.median(np.concatenate(steps)))
+
+
 def check_wells(patches_rgb: Image, patch_pitches: float, form: PlateFormat, pitch_px: float) -> dict[str, float]:
     """Light, contrast, blur, motion and glare in the wells; refused where nobody could tell a tear from a button."""
     if pitch_px < MIN_PITCH_PX:
@@ -86,11 +98,19 @@ def check_wells(patches_rgb: Image, patch_pitches: float, form: PlateFormat, pit
             f"the wells have a contrast of {clear:.2f} (expected at least {MIN_PLATE_CONTRAST}): clean the lens, wipe "
             "off condensation, take the lid off",
         )
+    step = colour_step(patches_rgb, form)
+    if step > MAX_COLOUR_STEP:
+        raise Refused(
+            "no_plate",
+            f"neighbouring wells differ in colour by {step:.0f} (expected at most {MAX_COLOUR_STEP:.0f}, in CIELAB): "
+            "this is no plate of one assay",
+        )
     blur = measure_blur(patches_rgb[regions(form.rows, form.columns)], patch_pitches)
     _check_blur(blur)
     return {
         "light_share": round(light, 4),
         "contrast_share": round(clear, 4),
+        "colour_step_lab": round(step, 2),
         "blur_pitch": round(blur.sigma_pitch, 4),
         "motion_pitch": round(blur.motion_pitch, 4),
         "glare": round(obscured, 4),

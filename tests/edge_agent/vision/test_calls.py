@@ -8,6 +8,7 @@ import pytest
 from edge_agent.vision.calls import call_wells
 from edge_agent.vision.detector import CALLS_CLASSES
 from edge_agent.vision.image import Photograph
+from edge_agent.vision.refusal import Refused
 from protocol.assay import Call
 from tests.edge_agent.vision.scenes import PICTURE, make_scene
 from tests.make import HI
@@ -74,6 +75,29 @@ def test_well_without_contrast_is_obscured() -> None:
     wells = called(patches=patches)
     assert (wells["A1"].call, wells["A1"].flags, wells["A1"].candidates) == (Call.OBSCURED, ("haze",), {})
     assert wells["A2"].call is Call.EMPTY
+
+
+def test_wells_that_were_not_found_and_look_like_no_well_are_obscured() -> None:
+    patches = PATCHES.copy()
+    patches[[14, 15], :, :] = np.linspace(60, 200, 64)[None, :, None]
+    wells = called(patches=patches, scene=make_scene().without_wells(["B3", "B4", "D5"]))
+    assert [wells[name].call for name in ("B3", "B4", "D5")] == [Call.OBSCURED, Call.OBSCURED, Call.EMPTY]
+    assert wells["B3"].flags == ("covered", "not_seen")
+
+
+def test_something_over_the_plate_is_refused() -> None:
+    patches = PATCHES.copy()
+    patches[[14, 15, 27], :, :] = np.linspace(60, 200, 64)[None, :, None]
+    with pytest.raises(Refused, match=r"covered: something lies over 3 wells, B3 to C4"):
+        called(patches=patches, scene=make_scene().without_wells(["B3", "B4", "C4"]))
+
+
+def test_wells_outside_the_picture_are_no_cover() -> None:
+    scene = make_scene().without(column=11)
+    patches = PATCHES.copy()
+    patches[11::12] = 90
+    edge = int(scene.centres_px[11, 0])
+    assert called(patches=patches, scene=scene, picture=(edge, PICTURE[1]))["A12"].call is Call.NOT_READ
 
 
 def test_well_outside_the_picture_is_not_read() -> None:

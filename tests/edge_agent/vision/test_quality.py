@@ -97,6 +97,13 @@ def test_haze_takes_single_wells_and_then_the_plate() -> None:
         check_wells(hazy, 0.9, HI.format, 60)
 
 
+def test_a_colour_chart_is_no_plate() -> None:
+    colours = np.random.default_rng(3).integers(0, 255, (96, 1, 1, 3), np.uint8)
+    chart = np.where(rings()[..., :1] > 200, rings(), colours)
+    with pytest.raises(Refused, match=r"no_plate: neighbouring wells differ in colour by"):
+        check_wells(chart, 0.9, HI.format, 60)
+
+
 @pytest.mark.parametrize("wells", sorted(FORMATS))
 def test_every_region_of_every_plate_is_looked_at(wells: int) -> None:
     form = FORMATS[wells]
