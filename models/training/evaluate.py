@@ -36,10 +36,10 @@ from models.training.measure import (
 from models.training.photographs import measure_photographs
 from models.training.spec import Floats, Image
 
-RELEASE = Path("models/hi-wells-v2")
+RELEASE = Path("models/hi-wells-v1")
 DATA = Path("train-data")
 HELD_OUT_SEED = 4_000_000
-PICTURES, PLATES, BEYOND = 150, 120, 300
+PICTURES, PLATES, BEYOND = 150, 120, 120
 
 
 def measure_calls(model: Model, folder: Path) -> tuple[dict[str, Any], float]:

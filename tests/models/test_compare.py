@@ -5,10 +5,11 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edge_agent.config import SHIPPED_MODEL
 from models.training.compare import PLATE, changes, main
 from models.training.render import PlateSpec, render_plate
 
-RELEASE = Path(__file__).parents[2] / "models" / "hi-wells-v1"
+RELEASE = SHIPPED_MODEL
 
 
 def test_equal_titres_are_no_change() -> None:
