@@ -13,12 +13,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.plate import PLATE_HEIGHT_MM, PLATE_WIDTH_MM, plate_format, well_name
+
 CLASSES = ("flowing", "button", "partial", "diffuse", "empty")
 FLOWING, BUTTON, PARTIAL, DIFFUSE, EMPTY = range(5)
 
 UNSEEN = -2  # a well in the detector's training pictures that nobody could see
 
-FOOTPRINT_MM = (127.76, 85.48)  # ANSI/SLAS 1-2004
+FOOTPRINT_MM = (PLATE_WIDTH_MM, PLATE_HEIGHT_MM)
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -28,7 +30,7 @@ Difficulty = Literal["plain", "varied", "beyond"]
 
 @dataclass(frozen=True, slots=True)
 class PlateGeometry:
-    """Where the wells of one plate format lie; 96 and 384 from ANSI/SLAS 4-2004, the others common makes."""
+    """Where the wells of one plate format lie, as `protocol.plate` says, and how wide their rims are drawn."""
 
     rows: int
     columns: int
@@ -47,14 +49,24 @@ class PlateGeometry:
         return np.array([[self.pitch_mm, 0, self.a1_x_mm], [0, self.pitch_mm, self.a1_y_mm], [0, 0, 1]])
 
 
-FORMATS: Mapping[int, PlateGeometry] = {
-    6: PlateGeometry(2, 3, 24.76, 23.16, 39.12, (0.41, 0.46)),
-    12: PlateGeometry(3, 4, 24.94, 16.79, 26.01, (0.40, 0.46)),
-    24: PlateGeometry(4, 6, 15.13, 13.49, 19.3, (0.38, 0.46)),
-    48: PlateGeometry(6, 8, 18.16, 10.08, 13.0, (0.38, 0.47)),
-    96: PlateGeometry(8, 12, 14.38, 11.24, 9.0, (0.34, 0.485)),
-    384: PlateGeometry(16, 24, 12.13, 8.99, 4.5, (0.34, 0.45)),
+# How wide the rims of each format are drawn: makers differ.
+_RIM_RADIUS_PITCHES: Mapping[int, tuple[float, float]] = {
+    6: (0.41, 0.46),
+    12: (0.40, 0.46),
+    24: (0.38, 0.46),
+    48: (0.38, 0.47),
+    96: (0.34, 0.485),
+    384: (0.34, 0.45),
 }
+
+
+def _geometry(wells: int) -> PlateGeometry:
+    form = plate_format(wells)
+    place = (form.rows, form.columns, form.a1_x_mm, form.a1_y_mm, form.pitch_mm)
+    return PlateGeometry(*place, _RIM_RADIUS_PITCHES[wells])
+
+
+FORMATS: Mapping[int, PlateGeometry] = {wells: _geometry(wells) for wells in _RIM_RADIUS_PITCHES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +149,8 @@ class Ranges:
 
 
 def well_names(rows: int, columns: int) -> list[str]:
-    """Row-major names: A1, A2, … (formats here have at most 26 rows)."""
-    return [f"{chr(65 + row)}{column + 1}" for row in range(rows) for column in range(columns)]
+    """Row-major names: A1, A2, …"""
+    return [well_name(row, column) for row in range(rows) for column in range(1, columns + 1)]
 
 
 def project(homography: Doubles, points: Doubles) -> Doubles:
