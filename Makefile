@@ -71,8 +71,10 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@touch $@
 
 # PyTorch comes without hashes: its CPU and CUDA builds are different files under one version.
-.venv-train/.done: requirements/train.txt
+.venv-train/.done: requirements/train.txt pyproject.toml
 	@sh provisioning/set-up.sh venv "$(PYTHON)" .venv-train
 	@.venv-train/bin/python -m pip install --quiet torch==2.13.0
 	@.venv-train/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/train.txt
+	@.venv-train/bin/python -m pip install --quiet --require-hashes -r requirements/build.txt
+	@PYTHONWARNINGS=ignore .venv-train/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

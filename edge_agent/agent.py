@@ -16,9 +16,9 @@ import structlog
 
 from edge_agent import AGENT_VERSION
 from edge_agent.barcode import FoundCode
-from edge_agent.camera import Camera, CameraError, Frame, StaleFrame
 from edge_agent.clock import Moment, reading_id
 from edge_agent.config import Config
+from edge_agent.frame import Camera, CameraError, Frame, StaleFrame
 from edge_agent.health import measure
 from edge_agent.outbox import Outbox
 from edge_agent.vision import PlateView, Refused

@@ -1,64 +1,23 @@
-"""Where photographs come from: a `Frame`, what any camera does, and the one that replays a folder.
-
-A frame is the encoded picture exactly as it was captured; nothing later changes those bytes, and a reading names their
-SHA-256. The cameras that see the bench are in `live_camera`.
+"""The camera that a configuration names, and the one that replays a folder. Those that see the bench are in
+`live_camera`; what a camera is, and what it gives, is in `frame`.
 """
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import CameraConfig
-
-# A 40-megapixel JPEG is about 20 MB; a photograph above this is refused without being decoded.
-MAX_PHOTO_BYTES: Final = 64 * 1024 * 1024
+from edge_agent.frame import MAX_PHOTO_BYTES, Camera, CameraError, Frame
 
 # What programs call a file that they have not finished writing.
 _UNFINISHED: Final = (".part", ".tmp", ".filepart", ".crdownload", ".swp", "~")
 
 _log = structlog.get_logger(__name__)
-
-
-class CameraError(Exception):
-    """The camera gave no usable picture; try again later."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One photograph. `key` names the file it came from, so that it is not read again after a restart."""
-
-    data: bytes
-    name: str
-    captured_at: datetime
-    monotonic_ns: int
-    sensor_ns: int | None = None
-    key: str | None = None
-
-
-class StaleFrame(CameraError):  # noqa: N818 - a refusal is a result, not a fault
-    """A live camera gave a picture that it had given before: it may show the plate before this one."""
-
-    def __init__(self, frame: Frame, detail: str) -> None:
-        """`frame` is the picture that is not new; it is refused, and kept for a person to see."""
-        super().__init__(detail)
-        self.frame = frame
-
-
-class Camera(Protocol):
-    """What the agent asks of any camera."""
-
-    def capture(self) -> Frame | None:
-        """The next photograph; None if there is none now."""
-
-    def close(self) -> None:
-        """Release the device."""
 
 
 def open_camera(config: CameraConfig, was_captured: Callable[[str], bool]) -> Camera:

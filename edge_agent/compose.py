@@ -13,11 +13,12 @@ import structlog
 from edge_agent import agent, sync, uploads
 from edge_agent.barcode import agreed, find_code
 from edge_agent.calibration import CalibrationError, InForce, check_size, compare, in_force
-from edge_agent.camera import Frame, open_camera
+from edge_agent.camera import open_camera
 from edge_agent.clock import read_boot_id, read_clocks
 from edge_agent.config import Config
 from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access, device_id, load_access
+from edge_agent.frame import Frame
 from edge_agent.outbox import Outbox
 from edge_agent.vision import Model, load_model, read_plate
 from edge_agent.vision.image import read_header

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import httpx
 
-from edge_agent.camera import CameraError, load_picamera2, open_camera
+from edge_agent.camera import load_picamera2, open_camera
 from edge_agent.config import Config
 from edge_agent.durable import make_folder, write_durably
 from edge_agent.enrol import Access, EnrolmentError, load_access
+from edge_agent.frame import CameraError
 from edge_agent.health import measure
 from edge_agent.outbox_file import OutboxError, open_file, open_for_looking
 from protocol.codec import decode_reading

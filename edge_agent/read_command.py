@@ -17,12 +17,11 @@ import cv2
 import msgspec
 
 from edge_agent import config
-from edge_agent.camera import Frame
 from edge_agent.clock import read_clocks
+from edge_agent.frame import MAX_PHOTO_BYTES, Frame
 from edge_agent.plate_text import plate_text
 from edge_agent.vision import Model, ModelMismatch, PlateView, Refused, load_model, read_plate
 from edge_agent.vision.annotate import annotate
-from edge_agent.vision.image import MAX_BYTES
 from protocol.assay import AssayProfile
 from protocol.endpoint import RowEndpoint, seen_endpoints
 from protocol.messages import ModelUsed
@@ -157,7 +156,7 @@ def _read_one(path: Path, reader: Reader, target: Path | None, *, as_json: bool)
     photo = os.fsencode(path).decode("utf-8", "replace")
     moment = read_clocks()
     with path.open("rb") as file:
-        frame = Frame(file.read(MAX_BYTES + 1), path.name, moment.at, moment.monotonic_ns)
+        frame = Frame(file.read(MAX_PHOTO_BYTES + 1), path.name, moment.at, moment.monotonic_ns)
     try:
         view = read_plate(frame, reader.profile, model=reader.model, seat=reader.seat)
     except Refused as refused:

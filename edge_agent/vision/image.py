@@ -13,10 +13,10 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 
+from edge_agent.frame import MAX_PHOTO_BYTES
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
 
-MAX_BYTES: Final = 25 * 1024 * 1024
 MAX_MEGAPIXELS: Final = 60
 # Above this a photograph is shrunk while it is decoded: 12 megapixels show a well in more pixels than a patch has.
 WORKING_MEGAPIXELS: Final = 12
@@ -90,8 +90,8 @@ def read_header(content: bytes) -> Header:
     """Kind and size of a complete JPEG or PNG file; refused where the file is something else, cut off or too large."""
     if not content:
         raise Refused("not_an_image", "the file is empty (expected a JPEG or PNG photograph)")
-    if len(content) > MAX_BYTES:
-        found, limit = len(content) / 2**20, MAX_BYTES // 2**20
+    if len(content) > MAX_PHOTO_BYTES:
+        found, limit = len(content) / 2**20, MAX_PHOTO_BYTES // 2**20
         raise Refused("too_large", f"the file has {found:.1f} MB (expected at most {limit} MB)")
     if content.startswith(_PNG):
         header = _png_header(content)

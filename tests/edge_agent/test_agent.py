@@ -14,9 +14,10 @@ import pytest
 
 from edge_agent.agent import Reader, Seen, Shutter, keep, read_plates, run
 from edge_agent.barcode import FoundCode, find_code
-from edge_agent.camera import CameraError, FolderCamera, Frame, StaleFrame
+from edge_agent.camera import FolderCamera
 from edge_agent.clock import read_clocks
 from edge_agent.config import CameraConfig, Config, KeepConfig
+from edge_agent.frame import CameraError, Frame, StaleFrame
 from edge_agent.outbox import Outbox
 from edge_agent.vision import Photograph, PlateView, Refused
 from protocol import codec

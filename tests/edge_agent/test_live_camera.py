@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.camera import CameraError, Frame, StaleFrame
 from edge_agent.config import CameraConfig
+from edge_agent.frame import CameraError, Frame, StaleFrame
 from edge_agent.live_camera import FreshCamera, OpenCVCamera, PiCamera
 from tests.make import NOON
 from tests.standins import ManualClock

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.vision.image import MAX_BYTES, open_photograph, read_header
+from edge_agent.frame import MAX_PHOTO_BYTES
+from edge_agent.vision.image import open_photograph, read_header
 from edge_agent.vision.refusal import Refused
 
 
@@ -46,7 +47,7 @@ def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
         (b"\xff\xd8\xff\xe0" + b"\0" * 50, "truncated", "expected a marker"),
         (png_claiming(30_000, 30_000), "too_large", "30000 × 30000"),
         (png_claiming(20, 20), "too_small", "20 × 20"),
-        (b"\xff\xd8\xff" + b"\0" * MAX_BYTES, "too_large", "MB"),
+        (b"\xff\xd8\xff" + b"\0" * MAX_PHOTO_BYTES, "too_large", "MB"),
         (encoded(".jpg")[:-2000], "truncated", "end marker"),
         (encoded(".png")[:-2000], "truncated", "IEND"),
         (png_claiming(100, 100), "truncated", "cannot be decoded"),
