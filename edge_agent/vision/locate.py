@@ -31,17 +31,17 @@ def locate_plate(image_bgr: Image, model: Model, *, expected: PlateFormat, seat:
     """The plate in a picture, or a refusal that says why it is not certain where its wells are."""
     height, width = image_bgr.shape[:2]
     first = model.detect(image_bgr)
-    region = _region(first, (width, height), expected)
-    looks = [first]
+    looks = [(first, fit_grid(first.of(WELL)))]
+    region = _region(*looks[0], (width, height), expected)
     if _area(region) < WORTH_A_SECOND_LOOK * width * height:
-        looks.insert(0, _detect_in(image_bgr, region, model))
-    return _agreed([_placed(look, (width, height), expected, seat) for look in looks])
+        closer = _detect_in(image_bgr, region, model)
+        looks.insert(0, (closer, fit_grid(closer.of(WELL))))
+    return _agreed([_placed(found, grid, (width, height), expected, seat) for found, grid in looks])
 
 
-def _region(found: Detections, picture: tuple[int, int], expected: PlateFormat) -> Array:
+def _region(found: Detections, grid: Grid | None, picture: tuple[int, int], expected: PlateFormat) -> Array:
     """Where to look again: around the grid of wells, else around the plate box. Refused where there is neither."""
     wells, plates = found.of(WELL), found.of(PLATE)
-    grid = fit_grid(wells)
     if grid is not None and len(grid.nodes) >= ENOUGH * expected.wells:
         window, cover = dominant(grid.nodes)
         form = window.form if cover >= MIN_COVER else expected
@@ -75,10 +75,11 @@ def _detect_in(image_bgr: Image, region: Array, model: Model) -> Detections:
     return Detections(found.boxes + np.array([x1, y1, x1, y1]), found.scores, found.classes)
 
 
-def _placed(found: Detections, picture: tuple[int, int], expected: PlateFormat, seat: Seat | None) -> Placed | Refused:
+def _placed(
+    found: Detections, grid: Grid | None, picture: tuple[int, int], expected: PlateFormat, seat: Seat | None
+) -> Placed | Refused:
     """The plate that one look shows, or why it is refused."""
     wells = found.of(WELL)
-    grid = fit_grid(wells)
     if grid is None:
         return Refused("no_plate", f"{len(wells.scores)} wells in no regular pattern (expected {expected.wells})")
     try:
