@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PHOTOS ?=
+# Where `make model` writes: never over the release that is shipped.
+RELEASE ?= models/hi-wells-v2
 
 .PHONY: help demo test check format bench docs lock train-setup model evaluate clean
 .DEFAULT_GOAL := help
@@ -38,11 +40,12 @@ lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyprojec
 
 train-setup: .venv-train/.done ## The training environment (PyTorch; about 2.5 GB), apart from everything else
 
-model: .venv-train/.done $(VENV)/.dev ## Render, train, export and evaluate the model anew (about an hour on two cores)
+model: .venv-train/.done $(VENV)/.dev ## Render, train, export and evaluate a new model into RELEASE
 	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train wells
 	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train calls
-	@.venv-train/bin/python -m models.training.export
-	@$(MAKE) evaluate
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.legends
+	@.venv-train/bin/python -m models.training.export --out $(RELEASE)
+	@$(BIN)/python -m models.training.evaluate --release $(RELEASE) --plates "$${WELLREAD_PLATES:-../shared/plates}"
 
 evaluate: $(VENV)/.dev ## Measure the released model on renders, and on photographs where they are present
 	@$(BIN)/python -m models.training.evaluate --plates "$${WELLREAD_PLATES:-../shared/plates}"
@@ -72,6 +75,8 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 
 # PyTorch comes without hashes: its CPU and CUDA builds are different files under one version.
 .venv-train/.done: requirements/train.txt pyproject.toml
+	@sh provisioning/set-up.sh package /usr/share/fonts/truetype/liberation fonts-liberation
+	@sh provisioning/set-up.sh package /usr/share/fonts/truetype/dejavu fonts-dejavu
 	@sh provisioning/set-up.sh venv "$(PYTHON)" .venv-train
 	@.venv-train/bin/python -m pip install --quiet torch==2.13.0
 	@.venv-train/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/train.txt

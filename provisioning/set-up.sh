@@ -1,13 +1,13 @@
 #!/bin/sh
 # What `make` needs from the system, said plainly where it cannot be had.
 #   set-up.sh venv PYTHON DIR            a virtual environment on Python >= 3.11
-#   set-up.sh package COMMAND PACKAGE    the Debian package behind a command, or stop with one line
+#   set-up.sh package COMMAND PACKAGE    the Debian package behind a command or folder, or stop with one line
 #   set-up.sh wanted COMMAND PACKAGE     the same, but go on without it
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
 
-have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -d "$1" ]; }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@" 2>/dev/null; fi

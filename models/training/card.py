@@ -166,7 +166,8 @@ def _photographs(photographs: dict[str, Any]) -> str:
     rows += [f"An almost empty plate ({three['wells_empty']} empty wells, {three['wells_with_cells']} with cells):\n"]
     rows += [f"- {name.replace('_', ' ')}: {three[name]}" for name in ("corners_given", "end_to_end")]
     rows += [
-        "\nPlates of other assays and cameras: wells placed, before the limits of quality, which refuse some of these:\n",
+        "\nPlates of other assays and cameras: wells placed, before the limits of quality, "
+        "which refuse some of these:\n",
         "| set | outcomes |",
         "|---|---|",
     ]
