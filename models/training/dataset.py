@@ -26,6 +26,7 @@ PATCH_PX = 64
 PATCH_PITCHES = 0.9
 PLATES_PER_SHARD = 20
 LEAST_SEEN_LEVELS = 2.0  # standard deviation of grey levels in and around a well
+SEEN_ALIKE, SPOT_PX = 0.55, 12  # how alike faint wells must look, compared at this many pixels
 JITTER = {"shift": 0.035, "scale": 0.025, "turn_rad": 0.02, "tilt": 0.004}
 
 
@@ -60,20 +61,38 @@ def unseen(picture: Image, boxes: Floats) -> NDArray[np.bool_]:
     """Which wells light or darkness hides so well that a detector must neither find nor deny them.
 
     Grain is smoothed away first, in proportion to the well: a detector taught that faint wells look like grain finds
-    wells on every bare bench (measured: the first training with faint plates did).
+    wells on every bare bench (measured: the first training with faint plates did). A faint well that looks like the
+    others of its plate can still be seen.
     """
-    wells = boxes[:, 4] == 1
+    wells = np.flatnonzero(boxes[:, 4] == 1)
     hidden = np.zeros(len(boxes), bool)
-    if not wells.any():
+    if not len(wells):
         return hidden
     side = float(np.median(boxes[wells, 2:4] - boxes[wells, :2]))
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.float32)
-    grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(1.2, side / 5)), np.float32)
-    for index in np.flatnonzero(wells):
+    smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(1.2, side / 5)), np.float32)
+    fine = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(0.6, side / 14)), np.float32)
+    for index, alike in zip(wells, _alike(fine, boxes[wells]), strict=True):
         x1, y1, x2, y2 = np.rint(boxes[index, :4]).astype(int)
-        spot = grey[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1]
-        hidden[index] = spot.size == 0 or float(spot.std()) < LEAST_SEEN_LEVELS
+        spot = smooth[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1]
+        faint = spot.size == 0 or float(spot.std()) < LEAST_SEEN_LEVELS
+        hidden[index] = faint and alike < SEEN_ALIKE
     return hidden
+
+
+def _alike(grey: Floats, boxes: Floats) -> Doubles:
+    """How much each well looks like the mean of the others, −1 to 1: what repeats over a plate is no grain."""
+    spots = []
+    for box in boxes:
+        x1, y1, x2, y2 = np.rint(box[:4]).astype(int)
+        spot = grey[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1]
+        small = cv2.resize(spot, (SPOT_PX, SPOT_PX), interpolation=cv2.INTER_AREA) if spot.size else np.zeros((1, 1))
+        spots.append(np.asarray(np.broadcast_to(small, (SPOT_PX, SPOT_PX)), np.float64).ravel())
+    looks = np.stack(spots)
+    looks -= looks.mean(axis=1, keepdims=True)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True) + 1e-6
+    others = looks.sum(axis=0) - looks
+    return np.asarray((looks * others).sum(axis=1) / (np.linalg.norm(others, axis=1) + 1e-6))
 
 
 def draw_detector_picture(seed: int) -> tuple[Image, Floats]:
