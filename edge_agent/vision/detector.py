@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edge_agent.vision.legends import GLYPHS, PLACE_PX
+from edge_agent.vision.levels import even_levels
 from edge_agent.vision.patches import Image
 from edge_agent.vision.tensors import Array, Detections, Level, decode, dequantise, letterbox, quantise, suppress
 from protocol.messages import ModelUsed
@@ -47,7 +48,7 @@ class WellsNetwork(msgspec.Struct, frozen=True):
 
 
 class CallsNetwork(msgspec.Struct, frozen=True):
-    """The manifest's entry of the network that judges patches."""
+    """The manifest's entry of the network that judges patches; `levels` says how they are prepared."""
 
     file: str
     sha256: str
@@ -56,6 +57,7 @@ class CallsNetwork(msgspec.Struct, frozen=True):
     patch_pitches: float
     temperature: float
     low_confidence: float
+    levels: Literal["as_cut", "even"] = "as_cut"
 
 
 class LegendsNetwork(msgspec.Struct, frozen=True):
@@ -110,8 +112,10 @@ class Model:
         return Detections(box.to_picture(found.boxes), found.scores, found.classes)
 
     def call_logits(self, patches_rgb: Image) -> Array:
-        """Logits (n, classes) of patches (n, side, side, 3), in the order of the manifest's classes."""
-        batch = self.manifest.networks.calls.input[0]
+        """Logits (n, classes) of one plate's patches (n, side, side, 3), in the order of the manifest's classes."""
+        network = self.manifest.networks.calls
+        patches_rgb = even_levels(patches_rgb) if network.levels == "even" else patches_rgb
+        batch = network.input[0]
         output = self.calls_interpreter.get_output_details()[0]
         parts = []
         for start in range(0, len(patches_rgb), batch):

@@ -10,18 +10,32 @@ from models.training.spec import Floats, Image
 
 
 def recolour_patches(rng: np.random.Generator, patches: Image) -> Floats:
-    """Patches (n, h, w, 3) as floats 0–1: light, white balance, contrast, sensor noise, blur, mirror left to right."""
+    """Patches (n, h, w, 3) as floats 0–1: compression, light, balance, sensor noise, blur, mirror left to right.
+
+    Levels are even already, so light and colour vary less here than in photographs.
+    """
     count, height, width = patches.shape[:3]
+    patches = _compressed(rng, patches)
     x = patches.astype(np.float32) / 255
     mirrored = rng.random(count) < 0.5
     x[mirrored] = x[mirrored, :, ::-1]
-    gain = rng.uniform(0.8, 1.2, (count, 1, 1, 1)) * rng.uniform(0.88, 1.12, (count, 1, 1, 3))
-    x = x * gain.astype(np.float32) + rng.uniform(-0.06, 0.06, (count, 1, 1, 1)).astype(np.float32)
+    gain = rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.92, 1.08, (count, 1, 1, 3))
+    x = x * gain.astype(np.float32) + rng.uniform(-0.05, 0.05, (count, 1, 1, 1)).astype(np.float32)
     for index in np.flatnonzero(rng.random(count) < 0.35):
-        x[index] = cv2.GaussianBlur(x[index], (0, 0), float(rng.uniform(0.4, 1.3)))
-    noisy = (rng.random((count, 1, 1, 1)) < 0.5) * rng.uniform(0, 0.03, (count, 1, 1, 1))
+        x[index] = cv2.GaussianBlur(x[index], (0, 0), float(rng.uniform(0.4, 1.6)))
+    noisy = (rng.random((count, 1, 1, 1)) < 0.5) * rng.uniform(0, 0.04, (count, 1, 1, 1))
     x += rng.standard_normal((count, height, width, 3), dtype=np.float32) * noisy.astype(np.float32)
     return np.clip(x, 0, 1).astype(np.float32)
+
+
+def _compressed(rng: np.random.Generator, patches: Image) -> Image:
+    """Some of the patches as a JPEG file of poor quality leaves them."""
+    patches = patches.copy()
+    for index in np.flatnonzero(rng.random(len(patches)) < 0.25):
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 90))]
+        bgr = np.ascontiguousarray(patches[index, ..., ::-1])
+        patches[index] = np.asarray(cv2.imdecode(cv2.imencode(".jpg", bgr, quality)[1], cv2.IMREAD_COLOR))[..., ::-1]
+    return patches
 
 
 def vary_picture(rng: np.random.Generator, picture: Image, boxes: Floats) -> tuple[Image, Floats]:

@@ -16,15 +16,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.vision.levels import even_levels
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.tensors import letterbox
 from models.training.render import render_deck, render_plate, render_stage
-from models.training.spec import UNSEEN, Doubles, Floats, Image, PlateSpec, Truth
+from models.training.spec import (
+    CLASSES,
+    EMPTY,
+    UNSEEN,
+    Difficulty,
+    Doubles,
+    Floats,
+    Image,
+    PlateSpec,
+    Truth,
+    well_names,
+)
 
 INPUT_SIZE = (640, 480)
 PATCH_PX = 64
 PATCH_PITCHES = 0.9
 PLATES_PER_SHARD = 20
+NEARLY_EMPTY = 0.12  # share of plates, beside those that a varied plate's own draw leaves nearly empty
 LEAST_SEEN_LEVELS = 2.0  # standard deviation of grey levels in and around a well
 SEEN_ALIKE, SPOT_PX = 0.55, 12  # how alike faint wells must look, compared at this many pixels
 JITTER = {"shift": 0.035, "scale": 0.025, "turn_rad": 0.02, "tilt": 0.004}
@@ -122,18 +135,30 @@ def draw_detector_picture(seed: int) -> tuple[Image, Floats]:
 
 
 def draw_patches(seed: int) -> tuple[Image, Floats]:
-    """Patches (96, 64, 64, 3) RGB and soft labels of one rendered plate."""
+    """Patches (96, 64, 64, 3) RGB as cut, levels not yet evened, and soft labels of one rendered plate."""
     rng = np.random.default_rng([seed, 2])
     pitch_px = float(np.exp(rng.uniform(np.log(28), np.log(130))))
     size_px = (round(pitch_px * 15.5), round(pitch_px * 11))
     plain = rng.random() < 0.06
     turn_deg = float(rng.normal(0, 4))
     fill = float(rng.uniform(0.7, 1.05))
-    spec = PlateSpec(difficulty="plain" if plain else "varied", size_px=size_px, turn_deg=turn_deg, fill=fill)
+    calls = _nearly_empty(rng) if rng.random() < NEARLY_EMPTY else None
+    difficulty: Difficulty = "plain" if plain else "varied"
+    spec = PlateSpec(calls=calls, difficulty=difficulty, size_px=size_px, turn_deg=turn_deg, fill=fill)
     image, truth = render_plate(seed, spec)
     patches = cut_patches(image, truth.index_to_px() @ jitter(rng), truth.rows, truth.columns, PATCH_PX, PATCH_PITCHES)
     inside = _inside(truth, size_px, pitch_px)
     return patches[inside], truth.soft_calls[inside]
+
+
+def _nearly_empty(rng: np.random.Generator) -> dict[str, str]:
+    """Calls of a plate of which only a few wells are in use: a well without cells must never be given any."""
+    share = float(rng.choice([0.0, 0.03, 0.15]))
+    used = [CLASSES[call] for call in rng.integers(0, EMPTY, 96)]
+    return {
+        name: call if rng.random() < share else CLASSES[EMPTY]
+        for name, call in zip(well_names(8, 12), used, strict=True)
+    }
 
 
 def jitter(rng: np.random.Generator) -> Doubles:
@@ -173,7 +198,8 @@ def _write_wells_picture(folder: Path, seed: int) -> None:
 
 def _write_calls_shard(folder: Path, first_seed: int) -> None:
     drawn = [draw_patches(seed) for seed in range(first_seed, first_seed + PLATES_PER_SHARD)]
-    patches, soft = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    patches = np.concatenate([even_levels(of_plate) for of_plate, _ in drawn])
+    soft = np.concatenate([votes for _, votes in drawn])
     np.savez(folder / f"{first_seed:07d}.npz", patches=patches, soft=soft)
 
 

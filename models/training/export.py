@@ -28,6 +28,7 @@ from ai_edge_quantizer import calibrator, quantizer, recipe
 from torch import nn
 
 from edge_agent.vision.legends import GLYPHS, PLACE_PX
+from edge_agent.vision.levels import even_levels
 from models.training.dataset import INPUT_SIZE, PATCH_PITCHES, PATCH_PX, draw_detector_picture, draw_patches
 from models.training.legend_strips import draw_places
 from models.training.legends import LEGENDS_SEED, LegendsNet
@@ -56,7 +57,7 @@ def export_calls(weights: Path, out: Path) -> None:
     """The calls: a fixed batch of 32 patches in, 32 × 5 logits out."""
     net = CallsNet()
     net.load_state_dict(torch.load(weights, weights_only=True))
-    patches = np.concatenate([draw_patches(CALIBRATION_SEED + i)[0] for i in range(40)])
+    patches = np.concatenate([even_levels(draw_patches(CALIBRATION_SEED + i)[0]) for i in range(40)])
     whole = patches[: len(patches) // CALLS_BATCH * CALLS_BATCH].astype(np.float32) / 255
     batches = list(whole.reshape(-1, CALLS_BATCH, PATCH_PX, PATCH_PX, 3))
     _convert(net, (CALLS_BATCH, PATCH_PX, PATCH_PX, 3), batches, out, [])
@@ -94,6 +95,7 @@ def write_manifest(release: Path) -> None:
                 "input": [CALLS_BATCH, PATCH_PX, PATCH_PX, 3],
                 "classes": list(CLASSES),
                 "patch_pitches": PATCH_PITCHES,
+                "levels": "even",
                 "temperature": temperature,
                 "low_confidence": 0.6,
             },

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import ai_edge_litert.interpreter as litert
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import msgspec
-
 from edge_agent.vision.detector import Manifest
+from edge_agent.vision.levels import even_levels
 from models.training.dataset import draw_detector_picture, draw_patches
 from models.training.legend_strips import draw_places
 from models.training.legends import LegendsNet
@@ -143,7 +143,7 @@ def main() -> None:
     release: Path = parser.parse_args().release
     networks = msgspec.json.decode((release / "manifest.json").read_bytes(), type=Manifest).networks
     pictures = np.stack([draw_detector_picture(STATISTICS_SEED + i)[0][..., ::-1] for i in range(16)])
-    patches = np.concatenate([draw_patches(STATISTICS_SEED + i)[0] for i in range(8)])
+    patches = np.concatenate([even_levels(draw_patches(STATISTICS_SEED + i)[0]) for i in range(8)])
     places = np.concatenate([draw_places(STATISTICS_SEED + i)[0] for i in range(30)])
     DATA.mkdir(exist_ok=True)
     for name, file, net, drawn in (
