@@ -155,11 +155,29 @@ def _tears(
     blunt = head * column(rng, 0.1, 0.35, count) * (rng.random((count, 1, 1)) < 0.5)
     tail_half = np.where(along < length, np.maximum(tail_half, blunt), -0.05)
     half = np.where(along < 0, np.where(along > -head, head_half, -0.05), tail_half)
-    edge = column(rng, 0.006, 0.020, count)
+    edge = column(rng, 0.006, 0.020 if habit.clear else 0.045, count)
     body = ramp((half - np.abs(across)) / edge) * column(rng, 0.75, 1.0, count)
     if size >= 20:
         body = body * np.clip(1 + 0.08 * speckle(rng, count, size, 8), 0.5, 1.1)
+    if not habit.clear:
+        beyond_ends = np.maximum(along - length, 0) + np.maximum(-head - along, 0)
+        body = _surrounded(rng, body, np.hypot(np.maximum(np.abs(across) - np.maximum(half, 0), 0), beyond_ends))
     return np.asarray(body, dtype=np.float32), _panel(ratio)
+
+
+def _surrounded(rng: np.random.Generator, body: Floats, outside: Floats) -> Floats:
+    """Cells with a halo and, some of them, loose cells; `outside` is the distance from their outline.
+
+    Buttons have both. A network that has seen only sharp tears takes every soft one, out of focus or in haze, for a
+    button.
+    """
+    count, size = body.shape[0], body.shape[1]
+    body = np.maximum(body, column(rng, 0, 0.4, count) * np.exp(-outside / column(rng, 0.015, 0.06, count)))
+    if size >= 20:
+        loose = ramp((speckle(rng, count, size, min(size, 30)) - 1.1) * 2) * column(rng, 0.0, 0.6, count)
+        loose = loose * (rng.random((count, 1, 1)) < 0.35) * np.exp(-outside / column(rng, 0.02, 0.05, count))
+        body = np.maximum(body, loose)
+    return body
 
 
 def _panel(ratio: Doubles) -> Floats:
