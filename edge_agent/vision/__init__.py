@@ -15,7 +15,7 @@ from edge_agent.vision.detector import Model, ModelMismatch, load_model
 from edge_agent.vision.geometry import Placed
 from edge_agent.vision.image import Photograph, open_photograph
 from edge_agent.vision.locate import locate_plate
-from edge_agent.vision.orientation import check_orientation, doubt, evidence_figures, orientation_evidence
+from edge_agent.vision.orientation import check_orientation, evidence_figures, flag_orientation, orientation_evidence
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.quality import check_light, check_wells
 from edge_agent.vision.refusal import REASONS, Reason, Refused
@@ -70,8 +70,8 @@ def read_plate(
     wells = with_second_opinion(wells, measure_streaks(patches, network.patch_pitches, form, profile))
     laps.append(timer())
     evidence = orientation_evidence(photograph.image_bgr, placed, patches, wells, model, profile)
-    if seat is not None and check_orientation(evidence):
-        wells = doubt(wells)
+    if seat is not None:
+        wells = flag_orientation(wells, check_orientation(evidence), profile)
     quality |= evidence_figures(evidence)
     laps.append(timer())
     return PlateView(_plate_seen(placed, photograph, seat), wells, quality, _timings(laps), photograph)

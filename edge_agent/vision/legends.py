@@ -12,7 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from edge_agent.vision.patches import Image, Matrix
+from edge_agent.vision.patches import Image, Matrix, not_finer, pitch_px
 from edge_agent.vision.tensors import Array, softmax
 
 LETTERS: Final = tuple("ABCDEFGH")
@@ -24,6 +24,8 @@ PLACE_PX: Final = 36
 # Distance of the places' middle from the outermost wells, in pitches: makers put the letters further out.
 LETTERS_AT, NUMBERS_AT = 0.85, 0.75
 SUPERSAMPLING: Final = 2
+# A picture finer by more than this is averaged down first, so that sampling skips nothing.
+FINER: Final = 2.0
 # Scale of the ground that is taken away, and how many times the usual contrast is still told apart from white.
 GROUND_PX, CONTRASTS = 6.0, 3.0
 
@@ -47,24 +49,56 @@ class Legends:
     read: int
 
 
-def read_legends(grey: Image, homography: Matrix, read_glyphs: ReadGlyphs) -> Legends:
-    """The characters of a 96-well plate's frame, if it lies as `homography` says; `read_glyphs` is the network."""
-    return judge_legends(softmax(read_glyphs(legend_places(grey, homography)), 1.0))
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The four sides of a 96-well plate's frame, straightened and evened out, as the seat has them."""
+
+    left: Image
+    right: Image
+    top: Image
+    bottom: Image
 
 
-def legend_places(grey: Image, homography: Matrix) -> Image:
-    """The 20 places (n, PLACE_PX, PLACE_PX), A to H and 1 to 12, where a 96-well plate lying so has its characters.
+def cut_sides(image_bgr: Image, homography: Matrix) -> Sides:
+    """The sides of the frame where characters may stand; only these parts of the picture are looked at."""
+    upright, flat = (1, len(LETTERS)), (len(NUMBERS), 1)
+    left, right = (
+        _strip(image_bgr, homography, (x - 0.5, -0.5), upright) for x in (-LETTERS_AT, len(NUMBERS) - 1 + LETTERS_AT)
+    )
+    top, bottom = (
+        _strip(image_bgr, homography, (-0.5, y - 0.5), flat) for y in (-NUMBERS_AT, len(LETTERS) - 1 + NUMBERS_AT)
+    )
+    return Sides(left, right, top, bottom)
 
-    A picture much finer than the places is to be averaged down first (`patches.not_finer`).
-    """
-    letters = _strip(grey, homography, (-LETTERS_AT - 0.5, -0.5), (1, len(LETTERS)))
-    numbers = _strip(grey, homography, (-0.5, -NUMBERS_AT - 0.5), (len(NUMBERS), 1))
-    return np.concatenate([split(letters), split(numbers)])
+
+def read_given(sides: Sides, read_glyphs: ReadGlyphs) -> Legends:
+    """The characters of a plate that lies as the seat says; `read_glyphs` is the network."""
+    return _read(sides.left, sides.top, read_glyphs)
 
 
-def _strip(grey: Image, homography: Matrix, start: tuple[float, float], size: tuple[int, int]) -> Image:
+def read_turned(sides: Sides, read_glyphs: ReadGlyphs) -> Legends:
+    """The characters of a plate that is turned by half."""
+    return _read(sides.right[::-1, ::-1], sides.bottom[::-1, ::-1], read_glyphs)
+
+
+def read_mirrored(sides: Sides, read_glyphs: ReadGlyphs) -> tuple[Legends, Legends]:
+    """The characters of a plate seen through its bottom, either way round."""
+    return (
+        _read(sides.right[:, ::-1], sides.top[:, ::-1], read_glyphs),
+        _read(sides.left[::-1], sides.bottom[::-1], read_glyphs),
+    )
+
+
+def _read(letters: Image, numbers: Image, read_glyphs: ReadGlyphs) -> Legends:
+    return judge_legends(softmax(read_glyphs(np.concatenate([split(letters), split(numbers)])), 1.0))
+
+
+def _strip(image_bgr: Image, homography: Matrix, start: tuple[float, float], size: tuple[int, int]) -> Image:
     """A strip of places cut out and straightened; `start` in (column, row), `size` in places."""
+    grey, homography = _part(image_bgr, homography, start, size)
     fine = PLACE_PX * SUPERSAMPLING
+    if pitch_px(homography, len(LETTERS), len(NUMBERS)) > FINER * fine:
+        grey, homography = not_finer(grey, homography, len(LETTERS), len(NUMBERS), fine)
     left, top = start[0] + 0.5 / fine, start[1] + 0.5 / fine
     to_picture = homography @ np.array([[1 / fine, 0, left], [0, 1 / fine, top], [0, 0, 1]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -73,6 +107,20 @@ def _strip(grey: Image, homography: Matrix, start: tuple[float, float], size: tu
     )
     small = cv2.resize(strip, (size[0] * PLACE_PX, size[1] * PLACE_PX), interpolation=cv2.INTER_AREA)
     return even_out(np.asarray(small, np.uint8))
+
+
+def _part(
+    image_bgr: Image, homography: Matrix, start: tuple[float, float], size: tuple[int, int]
+) -> tuple[Image, Matrix]:
+    """The part of the picture that a strip lies in, grey, and the homography into it."""
+    corners = np.array([[start[0] + x * size[0], start[1] + y * size[1], 1] for x in (0, 1) for y in (0, 1)])
+    seen = corners @ homography.T
+    limits = np.array(image_bgr.shape[1::-1])
+    first = np.clip(np.floor((seen[:, :2] / seen[:, 2:]).min(axis=0)).astype(int) - 2, 0, limits - 1)
+    last = np.clip(np.ceil((seen[:, :2] / seen[:, 2:]).max(axis=0)).astype(int) + 3, first + 1, limits)
+    part = image_bgr[first[1] : last[1], first[0] : last[0]]
+    to_part = np.array([[1, 0, -first[0]], [0, 1, -first[1]], [0, 0, 1.0]])
+    return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), np.uint8), to_part @ homography
 
 
 def even_out(strip: Image) -> Image:

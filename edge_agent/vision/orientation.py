@@ -13,34 +13,41 @@ either way. Pure.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from edge_agent.vision.detector import Model
 from edge_agent.vision.geometry import Placed
-from edge_agent.vision.legends import LETTERS, NUMBERS, PLACE_PX, SUPERSAMPLING, Legends, read_legends
-from edge_agent.vision.patches import Image, Matrix, not_finer
+from edge_agent.vision.legends import LETTERS, NUMBERS, Legends, cut_sides, read_given, read_mirrored, read_turned
+from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
+from edge_agent.vision.tensors import Array
 from protocol.assay import AssayProfile, Call
-from protocol.endpoint import WellEvidence, evidence, step_likelihoods
+from protocol.endpoint import WellEvidence, evidence, plate_endpoints, step_likelihoods
 from protocol.messages import Well
 from protocol.plate import PlateFormat
 
+Mask = npt.NDArray[np.bool_]
 Kind = Literal["layout", "tears", "legends", "mirror"]
+Standing = Literal["confirmed", "unconfirmed", "doubted"]
 
 # A contradiction this large refuses the reading: turned is e⁸ ≈ 3,000 times likelier than as the seat says.
 CLEAR_LN: Final = 8.0
 # From here no row of the reading is graded high, unless the frame's characters settle it.
 DOUBTED_LN: Final = 4.0
 DOUBTED: Final = "orientation_doubted"
+# From here for the seat, with nothing against it, the picture confirms it: two sera that titrate as they should.
+CONFIRMED_LN: Final = 6.0
+UNCONFIRMED: Final = "orientation_unconfirmed"
 
-# A row may as well be no titration at all, and no row may decide for the plate.
-NO_TITRATION: Final = 0.5
+# Shares of a plate's rows that may be titrations, equally likely; and no row may decide for the plate.
+TITRATIONS: Final = np.linspace(0.05, 0.95, 10)
 MOST_PER_ROW_LN: Final = 4.0
 MOST_PER_CONTROL_LN: Final = 2.0
 CONTROL_HOLDS: Final = 0.95
@@ -79,35 +86,30 @@ def orientation_evidence(  # noqa: PLR0917 - picture, place, wells twice, who re
     found = (layout_evidence(wells, profile), tears_evidence(patches_rgb, pitches))
     if (placed.form.rows, placed.form.columns) != (len(LETTERS), len(NUMBERS)):
         return found
-    finest = PLACE_PX * SUPERSAMPLING
-    grey = np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.uint8)
-    grey, homography = not_finer(grey, placed.homography, placed.form.rows, placed.form.columns, finest)
-    given, turned, *mirrored = (
-        read_legends(grey, homography @ view, model.glyph_logits) for view in _views(placed.form)
-    )
+    sides = cut_sides(image_bgr, placed.homography)
+    given, turned = read_given(sides, model.glyph_logits), read_turned(sides, model.glyph_logits)
+    # Characters that read one way or the other do not read in a mirror.
+    clear = max(given.ln, turned.ln) >= CLEAR_LN
+    mirrored = () if clear else read_mirrored(sides, model.glyph_logits)
     return (*found, legends_evidence(given, turned), mirror_evidence(given, turned, mirrored))
-
-
-def _views(form: PlateFormat) -> tuple[Matrix, ...]:
-    """(column, row) of a plate lying as the seat says, turned by half, and mirrored either way, to the seat's."""
-    last_column, last_row = form.columns - 1, form.rows - 1
-    return tuple(
-        np.array([[x, 0, last_column * (x < 0)], [0, y, last_row * (y < 0)], [0, 0, 1]], np.float64)
-        for x, y in ((1, 1), (-1, -1), (-1, 1), (1, -1))
-    )
 
 
 def layout_evidence(wells: Mapping[str, Well], profile: AssayProfile) -> Evidence:
     """Whether the series flow on their strong side and the controls pass, against the same plate turned by half."""
-    turned = {name: wells[other] for name, other in _opposite(profile.format).items() if other in wells}
-    rows = []
-    for series in profile.series:
-        fits = [_titration_ln([evidence(of[name], profile) for name in series.wells]) for of in (wells, turned)]
-        rows.append(_limited(fits[0] - fits[1], MOST_PER_ROW_LN))
-    against = sum(ln < -1 for ln in rows)
-    ln = sum(rows) + _controls_ln(wells, turned, profile)
-    words = f"the inhibited wells lie on the weak side in {against} of {len(rows)} rows"
+    turned = _turned(wells, profile.format)
+    given_fits, turned_fits = (
+        np.array([_titration_ln([evidence(of[name], profile) for name in series.wells]) for series in profile.series])
+        for of in (wells, turned)
+    )
+    against = int((turned_fits > np.maximum(given_fits, 0) + 1).sum())
+    ln = _titrations_ln(given_fits) - _titrations_ln(turned_fits) + _controls_ln(wells, turned, profile)
+    words = f"the inhibited wells lie on the weak side in {against} of {len(given_fits)} rows"
     return Evidence("layout", ln, words if against else "the controls lie where the other end's wells should")
+
+
+def _turned(wells: Mapping[str, Well], form: PlateFormat) -> dict[str, Well]:
+    """The wells by the names that they have when the plate is turned by half."""
+    return {name: wells[other] for name, other in _opposite(form).items() if other in wells}
 
 
 def _opposite(form: PlateFormat) -> dict[str, str]:
@@ -124,7 +126,16 @@ def _titration_ln(row: Sequence[WellEvidence]) -> float:
     flowing, count = sum(well.p_inhibited for well in readable), len(readable)
     shuffled = math.lgamma(flowing + 1) + math.lgamma(count - flowing + 1) - math.lgamma(count + 2)
     step = float(np.logaddexp.reduce(step_likelihoods(readable))) - math.log(count + 1)
-    return float(np.logaddexp(math.log(1 - NO_TITRATION) + step - shuffled, math.log(NO_TITRATION)))
+    return min(step - shuffled, MOST_PER_ROW_LN)
+
+
+def _titrations_ln(fits: Array) -> float:
+    """Log-likelihood of a plate's rows, an unknown share of which are titrations.
+
+    One share for the whole plate: where most rows are none, one that looks like a titration by chance says little.
+    """
+    rows = np.log(1 - TITRATIONS[:, None] + TITRATIONS[:, None] * np.exp(fits))
+    return float(np.logaddexp.reduce(rows.sum(axis=1)))
 
 
 def _controls_ln(wells: Mapping[str, Well], turned: Mapping[str, Well], profile: AssayProfile) -> float:
@@ -145,40 +156,51 @@ def _passes(well: Well, expected: Sequence[Call]) -> float:
 
 def tears_evidence(patches_rgb: Image, patch_pitches: float) -> Evidence:
     """Which way the tears run, in patches whose lower edge faces the last row. Never speaks for the seat."""
-    skews = [skew for skew in map(_tear_skew, _red_cells(patches_rgb, patch_pitches)) if skew is not None]
-    lns = [_limited(2 * skew / SKEW_OF_A_TEAR, MOST_PER_TEAR_LN) for skew in skews]
-    total = sum(lns) * min(1.0, INDEPENDENT_TEARS / max(len(lns), 1))
-    against = sum(ln < -1 for ln in lns)
-    return Evidence(
-        "tears", min(total, 0.0), f"{against} of {len(lns)} tears run towards the first row, against the stage's tilt"
-    )
+    lns = np.clip(2 * _tear_skews(patches_rgb, patch_pitches) / SKEW_OF_A_TEAR, -MOST_PER_TEAR_LN, MOST_PER_TEAR_LN)
+    total = float(lns.sum()) * min(1.0, INDEPENDENT_TEARS / max(len(lns), 1))
+    words = f"{(lns < -1).sum()} of {len(lns)} tears run towards the first row, against the stage's tilt"
+    return Evidence("tears", min(total, 0.0), words)
 
 
-def _red_cells(patches_rgb: Image, patch_pitches: float) -> Iterator[Image]:
-    """The largest red blob of each patch that may be cells, as a mask."""
-    count, side = patches_rgb.shape[:2]
+def _tear_skews(patches_rgb: Image, patch_pitches: float) -> Array:
+    """Skewness of each tear along the columns: positive where it tapers towards the last row."""
+    red, edge = _red_cells(patches_rgb, patch_pitches)
+    side = red.shape[1]
+    count, labels, figures, _ = cv2.connectedComponentsWithStats(red, connectivity=4)
+    sizes = figures[:, cv2.CC_STAT_AREA].copy()
+    sizes[labels[edge]] = 0  # the background, and what reaches the rim
+    patch_of = figures[:, cv2.CC_STAT_TOP] // side
+    largest = np.zeros(len(red) // side, np.intp)
+    order = np.argsort(sizes, kind="stable")
+    largest[patch_of[order]] = order  # the last one written is the largest
+    y, x = np.nonzero(red)
+    label = labels[y, x]
+
+    def mean(values: Array) -> Array:
+        return np.asarray(np.bincount(label, values, count) / np.maximum(np.bincount(label, minlength=count), 1))
+
+    dy, dx = y - mean(y.astype(np.float64))[label], x - mean(x.astype(np.float64))[label]
+    tall, wide = np.sqrt(mean(dy**2)), np.sqrt(mean(dx**2))
+    skews = mean(dy**3) / np.maximum(tall, 0.1) ** 3
+    least_px, most_px = (area * (side / patch_pitches) ** 2 for area in AREA_PITCH2)
+    tears = (sizes >= least_px) & (sizes <= most_px) & (tall >= LONGER_THAN_WIDE * wide)
+    return np.asarray(skews[largest[tears[largest]]], np.float64)
+
+
+def _red_cells(patches_rgb: Image, patch_pitches: float) -> tuple[Image, Mask]:
+    """Where patches are as red as cells near their middles, one above the other at half their size, and where red
+    would touch a rim. The discs keep the cells of two patches apart.
+    """
+    count, side = patches_rgb.shape[0], patches_rgb.shape[1] // 2
     offsets = ((np.arange(side) + 0.5) / side - 0.5) * patch_pitches
     distance = np.hypot(*np.meshgrid(offsets, offsets))
     disc = distance < CELLS_RADIUS_PITCH
     edge = disc & (distance > CELLS_RADIUS_PITCH - 1.5 * patch_pitches / side)
-    lab = cv2.cvtColor(patches_rgb.reshape(count * side, side, 3), cv2.COLOR_RGB2Lab)
-    red = ((lab[..., 1].reshape(count, side, side) > NEUTRAL_A + RED_A) & disc).astype(np.uint8)
-    least_px, most_px = (area * (side / patch_pitches) ** 2 for area in AREA_PITCH2)
-    for mask in red[red.sum(axis=(1, 2)) >= least_px]:
-        _, labels, figures, _ = cv2.connectedComponentsWithStats(mask)
-        sizes = figures[:, cv2.CC_STAT_AREA].copy()
-        sizes[[0, *labels[edge]]] = 0  # the background, and what reaches the rim
-        largest = int(sizes.argmax())
-        if least_px <= sizes[largest] <= most_px:
-            yield np.asarray(labels == largest, np.uint8)
-
-
-def _tear_skew(blob: Image) -> float | None:
-    """Skewness of a blob along the columns: positive where it tapers towards the last row; None if it is no tear."""
-    y, x = np.nonzero(blob)
-    if y.std() < LONGER_THAN_WIDE * x.std():
-        return None
-    return float(((y - y.mean()) ** 3).mean() / y.std() ** 3)
+    tall = patches_rgb.reshape(-1, *patches_rgb.shape[2:])
+    small = cv2.resize(tall, (side, count * side), interpolation=cv2.INTER_AREA)
+    redness = np.ascontiguousarray(cv2.cvtColor(small, cv2.COLOR_RGB2Lab)[..., 1])
+    red = (redness > NEUTRAL_A + RED_A) & np.tile(disc, (count, 1))
+    return red.astype(np.uint8), np.tile(edge, (count, 1))
 
 
 def legends_evidence(given: Legends, turned: Legends) -> Evidence:
@@ -189,13 +211,13 @@ def legends_evidence(given: Legends, turned: Legends) -> Evidence:
 
 def mirror_evidence(given: Legends, turned: Legends, mirrored: Sequence[Legends]) -> Evidence:
     """Whether the frame's characters only read in a mirror, as through the bottom of a plate."""
-    best = max(mirrored, key=lambda legends: legends.ln)
+    best = max(mirrored, key=lambda legends: legends.ln, default=Legends(0.0, 0))
     words = f"{best.read} letters and numbers of the frame read as in a mirror: the picture shows the plate from below"
     return Evidence("mirror", min(0.0, max(given.ln, turned.ln) - best.ln), words)
 
 
-def check_orientation(found: Sequence[Evidence]) -> bool:
-    """Whether the seat is doubted; refused where the picture clearly contradicts it.
+def check_orientation(found: Sequence[Evidence]) -> Standing:
+    """How the seat stands after a look at the picture; refused where the picture clearly contradicts it.
 
     Characters that clearly read as the seat says settle how the plate lies: then a layout that runs the other way is
     no turned plate, but still a reason to look, and weaker contradictions are none.
@@ -210,17 +232,36 @@ def check_orientation(found: Sequence[Evidence]) -> bool:
             "orientation_doubted",
             f"{against} (expected the plate to lie as the bench's seat says): turn the plate, or correct the seat",
         )
-    return bool(vetoes) or total <= -DOUBTED_LN or (worst <= -DOUBTED_LN and not settled)
+    if vetoes or total <= -DOUBTED_LN or (worst <= -DOUBTED_LN and not settled):
+        return "doubted"
+    return "confirmed" if total >= CONFIRMED_LN else "unconfirmed"
 
 
-def doubt(wells: Mapping[str, Well]) -> dict[str, Well]:
-    """The same wells, each flagged, so that no row is graded high."""
-    return {name: msgspec.structs.replace(well, flags=(*well.flags, DOUBTED)) for name, well in wells.items()}
+def flag_orientation(wells: Mapping[str, Well], standing: Standing, profile: AssayProfile) -> dict[str, Well]:
+    """The same wells; those that decide a titre are flagged unless the picture confirms the seat, so that no row is
+    graded high whose titre hangs on it. Without contradiction, that is every row whose titre would be another one on
+    the same plate turned by half: sera that are all negative are so either way.
+    """
+    if standing == "confirmed":
+        return dict(wells)
+    flag, flagged = (DOUBTED, set(wells)) if standing == "doubted" else (UNCONFIRMED, _deciding(wells, profile))
+    return {
+        name: msgspec.structs.replace(well, flags=(*well.flags, flag)) if name in flagged else well
+        for name, well in wells.items()
+    }
+
+
+def _deciding(wells: Mapping[str, Well], profile: AssayProfile) -> set[str]:
+    """The wells of the series whose endpoints would be others if the plate lay turned by half."""
+    given, turned = (plate_endpoints(of, profile) for of in (wells, _turned(wells, profile.format)))
+    found = [{row: (one.last_flowing, one.step_fit) for row, one in endpoints.items()} for endpoints in (given, turned)]
+    return {name for series in profile.series if found[0][series.row] != found[1][series.row] for name in series.wells}
 
 
 def evidence_figures(found: Sequence[Evidence]) -> dict[str, float]:
-    """The evidence as it travels with a reading's quality figures."""
-    return {f"orientation_{evidence.kind}_ln": round(evidence.ln, 2) for evidence in found}
+    """The evidence as it travels with a reading's quality figures: each piece and their sum."""
+    pieces = {f"orientation_{evidence.kind}_ln": round(evidence.ln, 2) for evidence in found}
+    return pieces | {"orientation_ln": round(sum(evidence.ln for evidence in found), 2)}
 
 
 def _limited(ln: float, most: float) -> float:

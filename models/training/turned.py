@@ -5,6 +5,9 @@
 Two ways of being turned, made from any picture that is the right way up: `upside_down` turns the whole photograph, so
 that tears run up the plate; `turned_in_seat` turns the plate on a stage that keeps its tilt, so that every well's cells
 still run down the picture. Both are real pixels throughout: cells are turned back in their wells' middles.
+
+A plate is `read` where the picture confirms the seat, `unconfirmed` where nothing in it says how the plate lies. What
+must not happen is counted as well: `wrong_high`, rows graded high with a titre that is not their serum's.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +26,10 @@ import numpy as np
 from edge_agent.config import SHIPPED_MODEL
 from edge_agent.frame import Frame
 from edge_agent.vision import Model, Refused, load_model, read_plate
-from edge_agent.vision.orientation import CELLS_RADIUS_PITCH, DOUBTED
+from edge_agent.vision.orientation import CELLS_RADIUS_PITCH, CONFIRMED_LN, DOUBTED
 from models.training.render import PlateSpec, render_plate
-from models.training.spec import Difficulty, Doubles, Image
+from models.training.spec import Difficulty, Doubles, Image, Truth, well_names
+from protocol.endpoint import plate_endpoints
 from protocol.plate import Seat, parse_seat
 from protocol.profiles import profile_named
 
@@ -53,29 +58,50 @@ def _around(x: int, y: int, radius: int) -> tuple[slice, slice]:
     return slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1)
 
 
-def outcome(model: Model, image: Image | bytes, seat: Seat = Seat.TOP_LEFT) -> tuple[str, dict[str, float]]:
-    """`read`, `doubted`, or the reason of the refusal; and the evidence where the plate was read."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`name` is read, unconfirmed, doubted, or the reason of the refusal; `high` the titres of the rows graded high."""
+
+    name: str
+    figures: Mapping[str, float]
+    high: Mapping[str, int | None]
+
+
+def outcome(model: Model, image: Image | bytes, seat: Seat = Seat.TOP_LEFT) -> Outcome:
+    """What the device makes of a picture."""
     content = image if isinstance(image, bytes) else _jpeg(image)
     frame = Frame(content, "turned.jpg", datetime(2026, 11, 20, tzinfo=UTC), 0)
+    profile = profile_named("hi-96")
     try:
-        view = read_plate(frame, profile_named("hi-96"), model=model, seat=seat)
+        view = read_plate(frame, profile, model=model, seat=seat)
     except Refused as refused:
-        return refused.reason, {}
-    doubted = any(DOUBTED in well.flags for well in view.wells.values())
+        return Outcome(refused.reason, {}, {})
     figures = {name: value for name, value in view.quality.items() if name.startswith("orientation_")}
-    return "doubted" if doubted else "read", figures
+    name = "read" if figures["orientation_ln"] >= CONFIRMED_LN else "unconfirmed"
+    if any(DOUBTED in well.flags for well in view.wells.values()):
+        name = "doubted"
+    endpoints = plate_endpoints(view.wells, profile)
+    return Outcome(name, figures, {row: e.last_flowing for row, e in endpoints.items() if e.grade == "high"})
 
 
 def _jpeg(image: Image) -> bytes:
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1])
 
 
-def renders(difficulty: Difficulty, count: int) -> Iterator[tuple[Image, Doubles, float]]:
-    """Plates the right way up, where their wells are, and the pitch in pixels."""
+def renders(difficulty: Difficulty, count: int) -> Iterator[tuple[Image, Truth, float]]:
+    """Plates the right way up, what they show, and the pitch in pixels."""
     for seed in range(TURNED_SEED, TURNED_SEED + count):
         image, truth = render_plate(seed, PlateSpec(difficulty=difficulty, turn_deg=0.0))
-        pitch = float(np.hypot(*(truth.centres_px[1] - truth.centres_px[0])))
-        yield image, truth.centres_px, pitch
+        yield image, truth, float(np.hypot(*(truth.centres_px[1] - truth.centres_px[0])))
+
+
+def wrong_high(high: Mapping[str, int | None], truth: Truth) -> int:
+    """Rows graded high whose titre is not that of the serum in the row of this name."""
+    own = dict.fromkeys("ABCDEFGH", 0)
+    for name, call in zip(well_names(truth.rows, truth.columns), truth.calls, strict=True):
+        if call == "flowing":
+            own[name[0]] = int(name[1:])
+    return sum(last != own[row] for row, last in high.items())
 
 
 def photographs(folder: Path) -> Iterator[tuple[str, Image, Doubles, float]]:
@@ -91,12 +117,15 @@ def photographs(folder: Path) -> Iterator[tuple[str, Image, Doubles, float]]:
 
 
 def measure_renders(model: Model, difficulty: Difficulty, count: int) -> dict[str, dict[str, int]]:
-    """Outcomes of rendered plates the right way up and turned in both ways."""
+    """Outcomes of rendered plates the right way up and turned in both ways, and their rows graded high wrongly."""
     tally: dict[str, Counter[str]] = {"upright": Counter(), "upside_down": Counter(), "turned_in_seat": Counter()}
-    for image, centres, pitch in renders(difficulty, count):
-        tally["upright"][outcome(model, image)[0]] += 1
-        tally["upside_down"][outcome(model, upside_down(image))[0]] += 1
-        tally["turned_in_seat"][outcome(model, turned_in_seat(image, centres, pitch))[0]] += 1
+    for image, truth, pitch in renders(difficulty, count):
+        turned = turned_in_seat(image, truth.centres_px, pitch)
+        for way, picture in zip(tally, (image, upside_down(image), turned), strict=True):
+            found = outcome(model, picture)
+            tally[way].update([found.name])
+            tally[way]["rows_high"] += len(found.high)
+            tally[way]["wrong_high"] += wrong_high(found.high, truth)
     return {way: dict(outcomes.most_common()) for way, outcomes in tally.items()}
 
 
@@ -111,8 +140,8 @@ def measure_others(model: Model, folder: Path) -> dict[str, dict[str, int]]:
         seat = parse_seat(known[0]["a1"]["where"])
         image = np.asarray(cv2.imread(str(path)), np.uint8)
         if seat is not None:
-            tally["upright"][outcome(model, image, seat)[0]] += 1
-            tally["upside_down"][outcome(model, upside_down(image), seat)[0]] += 1
+            tally["upright"][outcome(model, image, seat).name] += 1
+            tally["upside_down"][outcome(model, upside_down(image), seat).name] += 1
     return {way: dict(outcomes.most_common()) for way, outcomes in tally.items()}
 
 
@@ -126,8 +155,8 @@ def main() -> None:
     model = load_model(arguments.model, threads=2)
     if arguments.photographs:
         for name, image, centres, pitch in photographs(arguments.photographs):
-            print(name, outcome(model, image), outcome(model, upside_down(image))[0], end=" ")
-            print(outcome(model, turned_in_seat(image, centres, pitch))[0])
+            print(name, outcome(model, image))
+            print(outcome(model, upside_down(image)).name, outcome(model, turned_in_seat(image, centres, pitch)).name)
         print("others", json.dumps(measure_others(model, arguments.photographs)))
     for difficulty in ("plain", "varied"):
         print(difficulty, json.dumps(measure_renders(model, difficulty, arguments.renders)), flush=True)

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from edge_agent.vision import Model, Refused, read_plate
-from edge_agent.vision.legends import GLYPHS, Legends, judge_legends
+from edge_agent.vision.legends import GLYPHS, Legends, cut_sides, judge_legends
 from edge_agent.vision.orientation import (
     Evidence,
     Kind,
     check_orientation,
-    doubt,
+    flag_orientation,
     layout_evidence,
     legends_evidence,
     tears_evidence,
 )
 from models.training.render import PlateSpec, render_plate
-from models.training.turned import outcome, photographs, turned_in_seat, upside_down
+from models.training.turned import outcome, photographs, turned_in_seat, upside_down, wrong_high
 from protocol.assay import AssayProfile
 from protocol.endpoint import plate_endpoints
 from protocol.messages import Well
@@ -54,19 +54,32 @@ def test_plate_of_one_kind_of_well_says_nothing(call: str) -> None:
     assert layout_evidence({name: make_well(call) for name in HI.format.names()}, HI).ln == pytest.approx(0)
 
 
-def test_plate_without_titrations_says_little() -> None:
-    found = []
-    for seed in range(50):
-        calls = np.random.default_rng(seed).choice(["flowing", "button", "diffuse"], 96)
-        wells = {name: make_well(call) for name, call in zip(HI.format.names(), calls, strict=True)}
-        found.append(layout_evidence(wells, HI).ln)
-    assert min(found) > -8
+def scattered(seed: int) -> dict[str, Well]:
+    """A plate of which no row is a titration."""
+    calls = np.random.default_rng(seed).choice(["flowing", "button", "diffuse"], 96)
+    return {name: make_well(call) for name, call in zip(HI.format.names(), calls, strict=True)}
+
+
+def test_plate_without_titrations_neither_doubts_nor_confirms_the_seat() -> None:
+    found = [layout_evidence(scattered(seed), HI) for seed in range(50)]
+    assert {check_orientation([evidence]) for evidence in found} == {"unconfirmed"}
+
+
+def negative_but(rows: str) -> dict[str, Well]:
+    """All sera negative, except that those of `rows` have titre 5."""
+    titrating = {name: well for name, well in make_wells(5).items() if name[0] in rows}
+    return {name: make_well("diffuse") for name in HI.format.names()} | titrating
+
+
+@pytest.mark.parametrize(("rows", "standing"), [("", "unconfirmed"), ("C", "unconfirmed"), ("CF", "confirmed")])
+def test_two_sera_that_titrate_confirm_the_seat(rows: str, standing: str) -> None:
+    assert check_orientation([layout_evidence(negative_but(rows), HI)]) == standing
 
 
 def test_one_odd_row_does_not_outweigh_seven() -> None:
     wells = make_wells(5)
     wells |= {name: make_well("flowing" if int(name[1:]) > 4 else "button") for name in HI.format.row("C")}
-    assert not check_orientation([layout_evidence(wells, HI)])
+    assert check_orientation([layout_evidence(wells, HI)]) == "confirmed"
 
 
 def tear(taper_px: int) -> np.ndarray:
@@ -123,22 +136,44 @@ def test_one_clear_contradiction_outweighs_a_layout_that_agrees(kind: Kind) -> N
 
 
 def test_layout_against_readable_characters_is_a_doubt_and_no_refusal() -> None:
-    assert check_orientation([Evidence("layout", -20, "7 of 8 rows"), Evidence("legends", 50, "")])
+    assert check_orientation([Evidence("layout", -20, "7 of 8 rows"), Evidence("legends", 50, "")]) == "doubted"
 
 
-@pytest.mark.parametrize(("ln", "doubted"), [(-5.0, True), (-2.0, False), (0.0, False), (9.0, False)])
-def test_weak_contradiction_is_kept_as_a_doubt(ln: float, doubted: bool) -> None:
-    assert check_orientation([Evidence("layout", ln, "")]) is doubted
+@pytest.mark.parametrize(
+    ("ln", "standing"),
+    [(-5.0, "doubted"), (-2.0, "unconfirmed"), (0.0, "unconfirmed"), (5.0, "unconfirmed"), (9.0, "confirmed")],
+)
+def test_weak_evidence_is_kept_as_a_doubt_or_as_no_confirmation(ln: float, standing: str) -> None:
+    assert check_orientation([Evidence("layout", ln, "")]) == standing
 
 
 def test_readable_characters_settle_a_weak_contradiction() -> None:
     weak = Evidence("tears", -5, "7 of 12 tears run towards the first row")
-    assert check_orientation([weak, Evidence("layout", 20, "")])
-    assert not check_orientation([weak, Evidence("legends", 30, "")])
+    assert check_orientation([weak, Evidence("layout", 20, "")]) == "doubted"
+    assert check_orientation([weak, Evidence("legends", 30, "")]) == "confirmed"
+
+
+def graded_high(wells: dict[str, Well]) -> str:
+    """The rows graded high."""
+    return "".join(row for row, endpoint in plate_endpoints(wells, HI).items() if endpoint.grade == "high")
 
 
 def test_no_row_of_a_doubted_plate_is_graded_high() -> None:
-    assert "high" not in {row.grade for row in plate_endpoints(doubt(make_wells(5)), HI).values()}
+    assert not graded_high(flag_orientation(make_wells(5), "doubted", HI))
+
+
+def test_confirmed_seat_changes_nothing() -> None:
+    assert flag_orientation(make_wells(5), "confirmed", HI) == make_wells(5)
+
+
+def test_no_titre_that_hangs_on_an_unconfirmed_seat_is_graded_high() -> None:
+    wells = negative_but("C")
+    assert graded_high(wells) == "ABCDEFGH"
+    assert graded_high(flag_orientation(wells, "unconfirmed", HI)) == "ABDEGH"  # F would be C on the turned plate
+
+
+def test_plate_that_is_all_negative_reads_the_same_either_way_and_needs_no_confirmation() -> None:
+    assert graded_high(flag_orientation(negative_but(""), "unconfirmed", HI)) == "ABCDEFGH"
 
 
 @pytest.fixture(scope="module", params=[5_000_000, 5_000_001])
@@ -149,12 +184,36 @@ def render(request: pytest.FixtureRequest) -> Turnable:
 
 
 def test_render_as_it_should_lie_is_read(model: Model, render: Turnable) -> None:
-    assert outcome(model, render[0])[0] == "read"
+    assert outcome(model, render[0]).name == "read"
 
 
 def test_turned_render_is_refused(model: Model, render: Turnable) -> None:
-    assert outcome(model, upside_down(render[0]))[0] == "orientation_doubted"
-    assert outcome(model, turned_in_seat(*render))[0] == "orientation_doubted"
+    assert outcome(model, upside_down(render[0])).name == "orientation_doubted"
+    assert outcome(model, turned_in_seat(*render)).name == "orientation_doubted"
+
+
+@pytest.mark.parametrize("seed", [5_000_007, 5_000_049])
+def test_turned_plate_that_shows_nothing_is_not_confirmed_and_no_titre_of_it_is_graded_high(
+    model: Model, seed: int
+) -> None:
+    image, truth = render_plate(seed, PlateSpec(difficulty="varied", turn_deg=0.0))
+    found = outcome(model, turned_in_seat(image, truth.centres_px, float(np.ptp(truth.centres_px[:12, 0]) / 11)))
+    assert (found.name, wrong_high(found.high, truth)) == ("unconfirmed", 0)
+
+
+def test_sides_of_a_turned_picture_are_the_opposite_sides_turned(render: Turnable) -> None:
+    image, centres, _ = render
+    height, width = image.shape[:2]
+    corners, ends = centres[[0, 11, 84, 95]], [[0, 0], [11, 0], [0, 7], [11, 7]]
+    turned_corners = np.array([width - 1, height - 1]) - corners[::-1]
+    given, turned = (
+        cut_sides(picture, cv2.getPerspectiveTransform(np.array(ends, np.float32), places.astype(np.float32)))
+        for picture, places in ((image, corners), (upside_down(image), turned_corners))
+    )
+    difference = np.abs(given.left.astype(int) - turned.right[::-1, ::-1])
+    assert np.percentile(difference, 99) < 12  # but for rounding
+    assert np.percentile(np.abs(given.top.astype(int) - turned.bottom[::-1, ::-1]), 99) < 12
+    assert np.percentile(np.abs(given.left.astype(int) - turned.left), 99) > 50
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -177,10 +236,10 @@ def real(plates: Path) -> list[tuple[str, *Turnable]]:
 
 
 def test_photographs_as_they_should_lie_are_read(model: Model, real: list[tuple[str, *Turnable]]) -> None:
-    assert {name: outcome(model, image)[0] for name, image, *_ in real} == {name: "read" for name, *_ in real}
+    assert {name: outcome(model, image).name for name, image, *_ in real} == {name: "read" for name, *_ in real}
 
 
 def test_turned_photographs_are_refused(model: Model, real: list[tuple[str, *Turnable]]) -> None:
     for _, image, centres, pitch in real:
-        assert outcome(model, upside_down(image))[0] == "orientation_doubted"
-        assert outcome(model, turned_in_seat(image, centres, pitch))[0] == "orientation_doubted"
+        assert outcome(model, upside_down(image)).name == "orientation_doubted"
+        assert outcome(model, turned_in_seat(image, centres, pitch)).name == "orientation_doubted"
