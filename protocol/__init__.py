@@ -3,8 +3,8 @@
 No file, socket, clock or randomness in here. In reading order:
 
 - `plate`     wells, formats, ANSI/SLAS geometry, seats
-- `assay`     an assay profile as data; `profiles` ships two
-- `endpoint`  well calls → row endpoints, grades, flags, distribution
+- `assay`     an assay profile as data; `soundness` checks one, `profiles` ships some
+- `endpoint`  well calls → row endpoints, grades, flags, distribution; `evidence` is one well, `mic` the rule for MICs
 - `messages`  what travels; `codec` message ↔ bytes; `topics` where it travels
 - `delivery`  the state table of a reading between outbox and central
 - `errors`    whose fault it is

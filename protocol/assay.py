@@ -1,7 +1,7 @@
 """An assay profile: what is looked for, where on the plate, and what it means. Data, not code.
 
-Layouts differ between laboratories, so the role of every well, the dilution series of every serum and the rule for
-its endpoint are values that can be written as JSON and checked on the way in (`parse_profile`).
+Layouts differ between laboratories, so the role of every well, how it is judged, the dilution series of every sample
+and the rule for its endpoint are values that can be written as JSON and checked on the way in (`protocol.soundness`).
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from protocol.plate import PlateFormat, parse_well, plate_format
+from protocol.plate import PlateFormat, plate_format
 
 
 class Call(StrEnum):
@@ -20,6 +20,12 @@ class Call(StrEnum):
     PARTIAL = "partial"
     DIFFUSE = "diffuse"
     EMPTY = "empty"
+    GROWTH = "growth"
+    WEAK_GROWTH = "weak_growth"
+    CLEAR = "clear"
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    INDETERMINATE = "indeterminate"
     OBSCURED = "obscured"
     NOT_READ = "not_read"
 
@@ -30,6 +36,16 @@ class Call(StrEnum):
 
 
 UNREAD: Final = frozenset({Call.OBSCURED, Call.NOT_READ})
+# Seen, but saying nothing about either side of an endpoint: no cells, or between two classes.
+SAYS_NOTHING: Final = frozenset({Call.EMPTY, Call.INDETERMINATE})
+
+JudgedBy = Literal["cells", "colour", "growth"]
+# What each way of judging can call a well, beside `obscured` and `not_read`.
+CALLS: Final[dict[JudgedBy, frozenset[Call]]] = {
+    "cells": frozenset({Call.FLOWING, Call.BUTTON, Call.PARTIAL, Call.DIFFUSE, Call.EMPTY}),
+    "colour": frozenset({Call.GROWTH, Call.CLEAR, Call.POSITIVE, Call.NEGATIVE, Call.INDETERMINATE}),
+    "growth": frozenset({Call.GROWTH, Call.WEAK_GROWTH, Call.CLEAR, Call.INDETERMINATE}),
+}
 
 Role = Literal[
     "sample",
@@ -38,19 +54,87 @@ Role = Literal[
     "antigen_control",
     "positive_control",
     "negative_control",
+    "growth_control",
+    "sterility_control",
     "back_titration",
     "blank",
     "unused",
 ]
 
-EndpointRule = Literal["last_flowing", "step_fit"]
+EndpointRule = Literal["last_flowing", "last_agglutinated", "unbroken", "step_fit"]
+# What comes out: titres of sera, the titre of a virus, minimum inhibitory concentrations, or the calls alone.
+Reports = Literal["serum_titre", "ha_titre", "mic", "calls"]
+
+
+Figure = Literal["hue_degrees", "chroma", "delta_lightness", "delta_a", "delta_b", "delta_chroma", "delta_e"]
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of one figure of a well's colour; `scatter` is its standard deviation between photographs of one well.
+
+    `hue_degrees` and `chroma` are of the colour itself, the plate's own light being white; `delta_…` are against the
+    reference, the plate's blank wells or that light: `delta_chroma` is the distance in the plane of a* and b*.
+    """
+
+    figure: Figure
+    scatter: float
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+class ColourClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A well is called so where every range holds. Several classes may have one call."""
+
+    call: Call
+    ranges: tuple[Range, ...]
+
+
+class ColourCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a colour becomes a call: the class that holds, the better of two, or `indeterminate` where none does."""
+
+    classes: tuple[ColourClass, ...]
+
+
+class GrowthCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much growth is growth, as a share of that of the growth control over the sterility control.
+
+    `scatter` is its standard deviation between equal wells; `least_contrast` (CIELAB) is what the growth control must
+    differ by for anything to be read.
+    """
+
+    growth_from: float = 0.5
+    clear_below: float = 0.2
+    scatter: float = 0.06
+    least_contrast: float = 4.0
+
+
+class QualityLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a picture must have to be judged: docs/decisions/0010 and 0011 say how the limits were found.
+
+    `least_contrast` is of most wells, `least_well_contrast` of each one; `least_rim` is what the rims of wells must
+    show where neighbouring wells differ in colour by more than `most_colour_step`.
+    """
+
+    most_blur_pitch: float = 0.036
+    most_motion_pitch: float = 0.08
+    least_light: float = 0.25
+    least_pitch_px: float = 24.0
+    most_colour_step: float = 25.0
+    least_contrast: float = 0.08
+    least_well_contrast: float = 0.14
+    least_rim: float | None = None
 
 
 class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One serum's two-fold dilutions, strongest first: `row` names it, `wells` are in order of dilution."""
+    """One sample's dilutions, strongest first: `row` names it, `wells` are in order of dilution.
+
+    `concentrations` of what is diluted, one for each well, where the endpoint is a concentration; `title` says of what.
+    """
 
     row: str
     wells: tuple[str, ...]
+    concentrations: tuple[float, ...] = ()
+    title: str = ""
 
 
 class ControlWells(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +146,12 @@ class ControlWells(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AssayProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is looked for, where, and what each well is for. `name` and `version` travel with every reading."""
+    """What is looked for, where, and what each well is for. `name` and `version` travel with every reading.
+
+    `inhibited` are the calls of a series' strong side: what antibody or drug inhibits, what virus agglutinates.
+    `samples` are wells that are judged one by one, without a series. `colour` and `growth` say how a well is judged
+    where that is not by its cells; `limits` say which pictures may be judged.
+    """
 
     name: str
     version: int
@@ -76,6 +165,13 @@ class AssayProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     low_confidence: float = 0.6
     reported_rule: EndpointRule = "last_flowing"
     positive_from_log2: int = 4
+    samples: tuple[str, ...] = ()
+    judged_by: JudgedBy = "cells"
+    reports: Reports = "serum_titre"
+    concentration_unit: str = ""
+    colour: ColourCriteria | None = None
+    growth: GrowthCriteria | None = None
+    limits: QualityLimits = QualityLimits()
 
     @property
     def format(self) -> PlateFormat:
@@ -85,41 +181,25 @@ class AssayProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def dilutions(self) -> int:
         """Dilutions in the longest series: the highest endpoint that can be reported."""
-        return max(len(series.wells) for series in self.series)
+        return max((len(series.wells) for series in self.series), default=0)
+
+    def series_of(self, row: str) -> Series:
+        """The series of this row; KeyError where there is none."""
+        found = next((series for series in self.series if series.row == row), None)
+        if found is None:
+            raise KeyError(f"no series {row!r} (expected one of {', '.join(series.row for series in self.series)})")
+        return found
+
+    def wells_of(self, *roles: Role) -> tuple[str, ...]:
+        """The control wells of these roles."""
+        return tuple(name for control in self.controls if control.role in roles for name in control.wells)
 
     def roles(self) -> dict[str, Role]:
         """The role of every well of the plate, in the order of the plate."""
         roles: dict[str, Role] = dict.fromkeys(self.format.names(), "unused")
         for series in self.series:
             roles.update(dict.fromkeys(series.wells, "sample"))
+        roles.update(dict.fromkeys(self.samples, "sample"))
         for control in self.controls:
             roles.update(dict.fromkeys(control.wells, control.role))
         return roles
-
-
-def parse_profile(document: bytes | str) -> AssayProfile:
-    """A profile from its JSON text; a ValueError names the field and what was expected."""
-    try:
-        profile = msgspec.json.decode(document, type=AssayProfile)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"not an assay profile: {error}") from error
-    check_profile(profile)
-    return profile
-
-
-def check_profile(profile: AssayProfile) -> None:
-    """Raise ValueError unless every well named is on the plate and has one role."""
-    form = profile.format
-    used: set[str] = set()
-    if not profile.series:
-        raise ValueError(f"assay profile {profile.name!r} has no series (expected at least one)")
-    for wells in (*(s.wells for s in profile.series), *(c.wells for c in profile.controls)):
-        for well in wells:
-            parse_well(well)
-            if well not in form:
-                raise ValueError(f"assay profile {profile.name!r}: {well!r} is not on a {form.wells}-well plate")
-            if well in used:
-                raise ValueError(f"assay profile {profile.name!r}: {well!r} has two roles (expected one)")
-            used.add(well)
-    if not 0 < profile.low_confidence < 1:
-        raise ValueError(f"low_confidence {profile.low_confidence!r} (expected a number between 0 and 1)")

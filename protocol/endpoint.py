@@ -2,10 +2,11 @@
 
 Two rules, both reported. `last_flowing` is what laboratories compare with today: the highest dilution called flowing.
 `step_fit` maximises Σ log p(call | step at k): it needs calibrated probabilities and never stops at the first
-non-flowing well, because a prozone left of the endpoint is common.
+non-flowing well, because a prozone left of the endpoint is common. Assays other than HI have their own first rule
+(`protocol.mic`).
 
 A well without cells (`empty`) says nothing about inhibition, so it counts as unreadable here: it is neither flowing
-nor "negative" (docs/decisions/0004-empty-wells-are-not-negative.md).
+nor "negative" (docs/decisions/0004-empty-wells-are-not-negative.md). Nor does one between two classes.
 """
 
 import math
@@ -14,11 +15,30 @@ from typing import Final, Literal
 
 import msgspec
 
-from protocol.assay import AssayProfile, Call, Series
+from protocol.assay import AssayProfile, Call, Reports, Series
+from protocol.evidence import WellEvidence, evidence
 from protocol.messages import PlateSeen, Well
+from protocol.mic import MOST_SKIPPED, mic_text, unbroken
+
+__all__ = [
+    "Grade",
+    "RowEndpoint",
+    "RowFlag",
+    "WellEvidence",
+    "distribution",
+    "evidence",
+    "last_flowing",
+    "plate_endpoints",
+    "result_text",
+    "row_endpoint",
+    "seen_endpoints",
+    "step_fit",
+    "step_likelihoods",
+    "titre_text",
+]
 
 Grade = Literal["high", "medium", "low"]
-RowFlag = Literal["prozone", "gap", "island", "at_limit", "below", "control_failed"]
+RowFlag = Literal["prozone", "gap", "island", "skipped", "trailing", "at_limit", "below", "control_failed"]
 
 # The next best endpoint is at most a quarter as likely: one boundary well at a calibrated 0.8.
 LARGE_MARGIN_LN: Final = math.log(4)
@@ -27,23 +47,11 @@ LARGE_MARGIN_LN: Final = math.log(4)
 P_FLOOR: Final = 0.01
 
 
-class WellEvidence(msgspec.Struct, frozen=True, gc=False):
-    """One dilution as the rules see it: the call, the calibrated probability that it flows, and any flag on it."""
-
-    call: Call
-    p_inhibited: float
-    flagged: bool = False
-
-    @property
-    def readable(self) -> bool:
-        """Whether the well says anything about inhibition."""
-        return self.call.is_read and self.call is not Call.EMPTY
-
-
-class RowEndpoint(msgspec.Struct, frozen=True):
+class RowEndpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """The endpoint of one serum by both rules, in dilutions (log₂ of the titre for two-fold series from 1:2).
 
     None where nothing in the row could be read. `margin_ln` is the log-likelihood of the best step over the second.
+    `by_rule` stands for `last_flowing`, which is then None, in assays where nothing flows.
     """
 
     last_flowing: int | None
@@ -51,10 +59,15 @@ class RowEndpoint(msgspec.Struct, frozen=True):
     margin_ln: float | None
     grade: Grade
     flags: tuple[RowFlag, ...]
+    by_rule: int | None = None
+
+    def first_rule(self, profile: AssayProfile) -> int | None:
+        """The endpoint by the assay's own rule, beside the fit."""
+        return self.last_flowing if profile.reports == "serum_titre" else self.by_rule
 
     def reported(self, profile: AssayProfile) -> int | None:
         """The endpoint by the rule that the profile reports."""
-        return self.last_flowing if profile.reported_rule == "last_flowing" else self.step_fit
+        return self.step_fit if profile.reported_rule == "step_fit" else self.first_rule(profile)
 
 
 def last_flowing(wells: Sequence[WellEvidence], inhibited: Sequence[Call] = (Call.FLOWING,)) -> int | None:
@@ -95,7 +108,11 @@ def _clip(p: float) -> float:
 
 
 def row_endpoint(
-    wells: Sequence[WellEvidence], *, inhibited: Sequence[Call] = (Call.FLOWING,), control_failed: bool = False
+    wells: Sequence[WellEvidence],
+    *,
+    inhibited: Sequence[Call] = (Call.FLOWING,),
+    control_failed: bool = False,
+    reports: Reports = "serum_titre",
 ) -> RowEndpoint:
     """Both endpoints of one serum with its grade and flags; `wells` in order of dilution, strongest first."""
     if not wells:
@@ -106,21 +123,27 @@ def row_endpoint(
     if last is None or fit is None:
         return RowEndpoint(None, None, None, "low", ("gap", *control))
     k, margin = fit
+    run = unbroken(wells, inhibited) if reports == "mic" else None
+    first = last if run is None else run.k
+    end = k if run is None or run.k is None else run.k
     prozone, gaps, islands = _oddities(wells, k, inhibited)
     named: tuple[tuple[bool, RowFlag], ...] = (
-        (bool(prozone), "prozone"),
-        (bool(gaps), "gap"),
-        (bool(islands), "island"),
-        (k == len(wells), "at_limit"),
-        (k == 0, "below"),
+        (bool(prozone) and run is None, "prozone" if reports == "serum_titre" else "skipped"),
+        (bool(gaps) or (run is not None and run.k is None and run.skipped <= MOST_SKIPPED), "gap"),
+        (bool(islands) and run is None, "island"),
+        (run is not None and run.skipped > 0, "skipped"),
+        (run is not None and run.trailing, "trailing"),
+        (end == len(wells), "at_limit"),
+        (end == 0, "below"),
     )
     odd = prozone | gaps | islands | {c for c, well in enumerate(wells, 1) if well.flagged or not well.readable}
     return RowEndpoint(
-        last_flowing=last,
+        last_flowing=last if reports == "serum_titre" else None,
         step_fit=k,
         margin_ln=round(margin, 3),
-        grade=_grade(wells, last, k, margin, odd, control_failed=control_failed),
+        grade="low" if first is None else _grade(wells, first, k, margin, odd, control_failed=control_failed),
         flags=(*(flag for present, flag in named if present), *control),
+        by_rule=None if reports == "serum_titre" else first,
     )
 
 
@@ -151,14 +174,6 @@ def _grade(
     return "medium"
 
 
-def evidence(well: Well, profile: AssayProfile) -> WellEvidence:
-    """A stored well as the rules see it. Mass that no candidate holds counts for neither side."""
-    total = sum(well.candidates.values())
-    inhibited = sum(well.candidates.get(call, 0.0) for call in profile.inhibited)
-    p = inhibited / total if total > 0 else float(well.call in profile.inhibited)
-    return WellEvidence(well.call, p, flagged=bool(well.flags))
-
-
 def seen_endpoints(plate: PlateSeen, wells: Mapping[str, Well], profile: AssayProfile) -> dict[str, RowEndpoint]:
     """The endpoints of a plate as it was seen; none where nobody knows which well is A1, or in a mirror image."""
     if plate.a1_from == "unknown" or plate.mirrored:
@@ -173,6 +188,7 @@ def plate_endpoints(wells: Mapping[str, Well], profile: AssayProfile) -> dict[st
             [evidence(wells[name], profile) if name in wells else _MISSING for name in series.wells],
             inhibited=profile.inhibited,
             control_failed=_control_failed(wells, profile, series),
+            reports=profile.reports,
         )
         for series in profile.series
     }
@@ -205,6 +221,13 @@ def distribution(endpoints: Mapping[str, RowEndpoint], profile: AssayProfile) ->
         if k is not None:
             counts[k] += 1
     return counts
+
+
+def result_text(row: str, k: int | None, profile: AssayProfile) -> str:
+    """What is reported of a row, in the words of its assay: `1:64`, `MIC 0.125 mg/L`, `not read`."""
+    if k is None:
+        return "not read"
+    return mic_text(row, k, profile) if profile.reports == "mic" else titre_text(k, profile)
 
 
 def titre_text(k: int, profile: AssayProfile) -> str:

@@ -47,13 +47,44 @@ class Streak(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     streaming: float | None = None
 
 
+class Colour(msgspec.Struct, frozen=True, gc=False):
+    """The colour of a well: CIELAB (D65) of the median of its liquid, the plate's own light taken as white.
+
+    `delta_…` are against the `reference`: the plate's blank wells (their median), or the plate's light where the
+    profile has none. `glare_share` of the disc was too bright to count; `scatter` is the median distance of its pixels
+    from the colour.
+    """
+
+    lightness: float
+    a: float
+    b: float
+    delta_lightness: float
+    delta_a: float
+    delta_b: float
+    reference: Literal["blanks", "plate_light"]
+    scatter: float
+    glare_share: float
+
+
+class Growth(msgspec.Struct, frozen=True, gc=False):
+    """Growth in a well: `contrast` is its mean difference from the sterility controls in CIELAB.
+
+    `share` is that of the growth controls' contrast: 0 as the sterility controls, 1 as the growth controls.
+    """
+
+    share: float
+    contrast: float
+
+
 class Well(msgspec.Struct, frozen=True, gc=False):
     """One well of one reading. `candidates` holds every call above 0.05 with its calibrated probability.
 
     Flags: `low_confidence` (confidence under the profile's limit), `not_seen` (placed by the lattice, no detection),
     `glare`, `haze`, `covered`, `out_of_picture`, `disputed` (`streak` is sure of the opposite of the call),
-    `orientation_doubted` (on every well: the picture speaks against the seat). `streak` is null where it was not
-    measured.
+    `orientation_doubted` (on every well: the picture speaks against the seat), `no_contrast` (the growth controls look
+    like the sterility controls). `streak` is null where it was not measured; `colour` and `growth` are there only
+    where the profile judges by them. Then `confidence` is no calibrated probability: it is the chance, by the profile's
+    own figure for scatter, that another photograph of the well would be called the same.
     """
 
     call: Call
@@ -62,6 +93,8 @@ class Well(msgspec.Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
     centre_px: tuple[float, float] | None = None
     streak: Streak | None = None
+    colour: Colour | msgspec.UnsetType = msgspec.UNSET
+    growth: Growth | msgspec.UnsetType = msgspec.UNSET
 
 
 class PlateSeen(msgspec.Struct, frozen=True):

@@ -15,6 +15,8 @@ _MESSAGES: Final[tuple[type[msgspec.Struct], ...]] = (
     messages.PlateReading,
     messages.Well,
     messages.Streak,
+    messages.Colour,
+    messages.Growth,
     messages.PlateSeen,
     messages.PlateCode,
     messages.ModelUsed,
@@ -94,7 +96,7 @@ def _message(kind: type[msgspec.Struct]) -> str:
 def _type_name(hint: Any) -> str:
     if isinstance(hint, type) and not typing.get_args(hint):
         return hint.__name__
-    text = str(hint)
+    text = str(hint).replace(" | msgspec.UnsetType", "")
     for noise in ("typing.", "protocol.assay.", "protocol.messages.", "datetime.", "msgspec."):
         text = text.replace(noise, "")
     return text.replace("|", "\\|")
