@@ -70,8 +70,10 @@ class _View:
         self.side = side - 2 * self.cut
         self.along = ((np.arange(self.side) + 0.5) - self.side / 2) * self.pixel
         self.radius = np.hypot(self.along[None, :], self.along[:, None])
-        self.floor, self.core = self.radius < FLOOR_RADIUS, self.radius < CORE_RADIUS
-        self.reach = self.radius < REACH
+        self.core, self.reach = self.radius < CORE_RADIUS, self.radius < REACH
+        # Every second or third pixel says what the middle or the strongest colour is as well as all of them do.
+        self.floor_places = np.flatnonzero(self.radius < FLOOR_RADIUS)[::3]
+        self.core_places, self.reach_places = np.flatnonzero(self.core)[::2], np.flatnonzero(self.reach)[::2]
         self.edge = self.reach & (self.radius > REACH - 1.2 * self.pixel)
         self.nearness = np.exp(-np.square(self.radius / HEART_RADIUS))
 
@@ -80,46 +82,50 @@ def find_blobs(patches_rgb: Image, patch_pitches: float) -> Blobs:
     """The blob of every patch (n, side, side, 3)."""
     view = _View(patches_rgb.shape[1], patch_pitches)
     away = _away_from_floor(patches_rgb, view)
-    distance = np.sqrt(np.einsum("nyxc,nyxc->nyx", away, away))
+    distance = np.sqrt(_dot(away, away))
     cells, teachers = _cell_colour(away, distance, view)
-    signal = away @ cells
+    signal = _dot(away, cells)
     off_colour = np.sqrt(np.maximum(np.square(distance) - np.square(signal), 0))
     cellular = np.where(view.reach & (signal > OFF_COLOUR * (off_colour - COLOUR_NOISE)), signal, np.float32(0))
-    contrast = _strength(cellular[:, view.core])
+    contrast = _strength(cellular, view)
     usual = float(np.quantile(contrast[teachers], 0.75) if teachers.any() else np.quantile(contrast, 0.9))
     usual = max(usual, LEAST_CONTRAST)
     limit = np.maximum(np.clip(HALF * contrast, LEAST_SHARE * usual, MOST_SHARE * usual), LEAST_CONTRAST)
     chosen = _main_parts(cellular > limit[:, None, None].astype(np.float32), cellular, view)
-    shades = off_colour[:, view.floor]
+    shades = _at(off_colour, view.floor_places)
     return Blobs(
         **_shapes(chosen, view),
         contrast=contrast,
         share=contrast / usual,
-        widest_share=np.percentile(cellular[:, view.reach][:, ::2], 99, axis=1) / usual,
-        noise=1.4826 * _middle(np.abs(shades - _middle(shades)[:, None])),
-        darkness=-_mean_in(away[..., 0], chosen),
-        redness=_mean_in(away[..., 1], chosen),
+        widest_share=np.percentile(_at(cellular, view.reach_places), 99, axis=1) / usual,
+        noise=1.4826 * np.median(np.abs(shades - np.median(shades, axis=1, keepdims=True)), axis=1).astype(np.float64),
+        darkness=-_mean_in(away[0], chosen),
+        redness=_mean_in(away[1], chosen),
     )
 
 
 def _away_from_floor(patches_rgb: Image, view: _View) -> Floats:
-    """How far each pixel is from its well's floor, in CIELAB."""
+    """How far each pixel is from its well's floor, in CIELAB: (3, n, side, side)."""
     count, side = patches_rgb.shape[:2]
     smooth = cv2.GaussianBlur(patches_rgb.reshape(count * side, side, 3), (0, 0), SMOOTHING_PITCH / view.pixel)
     inner = slice(view.cut, side - view.cut)
     middle = smooth.reshape(count, side, side, 3)[:, inner, inner].reshape(-1, view.side, 3)
     # In bytes: three times as fast as in floats, and finer than the sensor's noise.
-    lab = cv2.cvtColor(np.ascontiguousarray(middle), cv2.COLOR_RGB2Lab).reshape(count, view.side, view.side, 3)
-    # Every third pixel says what the middle colour is as well as all of them do.
-    floor = np.median(lab[:, view.floor][:, ::3], axis=1)
-    return np.asarray((lab - floor[:, None, None].astype(np.float32)) * LAB_STEPS, np.float32)
+    lab = cv2.cvtColor(np.ascontiguousarray(middle), cv2.COLOR_RGB2Lab)
+    away = np.empty((3, count, view.side, view.side), np.float32)
+    for plane, levels, step in zip(away, cv2.split(lab), LAB_STEPS, strict=True):
+        wells = levels.reshape(count, -1)
+        floor = np.median(wells[:, view.floor_places], axis=1, keepdims=True)
+        np.subtract(wells, floor, out=plane.reshape(count, -1), dtype=np.float32)
+        np.multiply(plane, step, out=plane)
+    return away
 
 
 def _cell_colour(away: Floats, distance: Floats, view: _View) -> tuple[Floats, Mask]:
     """Which way this plate's cells differ from the floor (a unit vector), and the wells that show it."""
-    darker_or_redder = (away[..., 1] > 0.5 * away[..., 0]) | (away[..., 0] < 0)
+    darker_or_redder = (away[1] > 0.5 * away[0]) | (away[0] < 0)
     seen = np.where(darker_or_redder & view.core, distance, np.float32(0))
-    strength = _strength(seen[:, view.core])
+    strength = _strength(seen, view)
     limit = np.maximum(HALF * strength, LEAST_CONTRAST).astype(np.float32)
     parts = seen > limit[:, None, None]
     area, offset = parts.sum(axis=(1, 2)) * view.pixel**2, _offset(parts, view)
@@ -127,7 +133,7 @@ def _cell_colour(away: Floats, distance: Floats, view: _View) -> tuple[Floats, M
     colour = np.array(USUAL_CELLS)
     if teachers.sum() >= TEACHERS:
         strong = teachers & (strength >= np.median(strength[teachers]))
-        means = np.stack([_mean_in(away[..., axis], parts)[strong] for axis in range(3)], axis=1)
+        means = np.stack([_mean_in(axis, parts)[strong] for axis in away], axis=1)
         colour = np.median(means, axis=0)
     return np.asarray(colour / (np.linalg.norm(colour) + 1e-9), np.float32), teachers
 
@@ -214,10 +220,16 @@ def _mean_in(values: Floats, parts: Mask) -> Array:
     return np.asarray(np.einsum("nyx,nyx->n", values, parts) / pixels, np.float64)
 
 
-def _strength(values: Floats) -> Array:
-    """How strong the strongest twenty-fifth of each well's pixels at least is."""
-    return np.asarray(np.percentile(values[:, ::2], 96, axis=1), np.float64)
+def _dot(first: Floats, second: Floats) -> Floats:
+    """Of colours plane by plane; a plane may be one number."""
+    return np.asarray(first[0] * second[0] + first[1] * second[1] + first[2] * second[2], np.float32)
 
 
-def _middle(values: Floats) -> Array:
-    return np.asarray(np.median(values[:, ::3], axis=1), np.float64)
+def _at(values: Floats, places: npt.NDArray[np.intp]) -> Floats:
+    """The same pixels of every well, (n, places)."""
+    return values.reshape(len(values), -1)[:, places]
+
+
+def _strength(values: Floats, view: _View) -> Array:
+    """How strong the strongest twenty-fifth of the pixels in each well's core at least is."""
+    return np.asarray(np.percentile(_at(values, view.core_places), 96, axis=1), np.float64)

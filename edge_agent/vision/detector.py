@@ -119,9 +119,9 @@ class Model:
         output = self.calls_interpreter.get_output_details()[0]
         parts = []
         for start in range(0, len(patches_rgb), batch):
-            part = quantise(patches_rgb[start : start + batch])
-            padded = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            _invoke(self.calls_interpreter, padded)
+            part = patches_rgb[start : start + batch]
+            padding = np.zeros((batch - len(part), *part.shape[1:]), np.uint8)
+            _invoke(self.calls_interpreter, quantise(np.concatenate([part, padding]) if len(padding) else part))
             parts.append(dequantise(_quantised(self.calls_interpreter, output))[: len(part)])
         return np.concatenate(parts)
 

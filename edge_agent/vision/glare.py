@@ -6,6 +6,7 @@ that a plate on a white card is not all glare.
 
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -25,14 +26,14 @@ OBSCURED_FROM: Final = 0.25
 
 def glare_share(patches_rgb: Image, patch_pitches: float) -> Array:
     """Per patch, the share of the area where the cells lie that light hides."""
-    side = patches_rgb.shape[1]
+    count, side = patches_rgb.shape[:2]
     offsets = ((np.arange(side) + 0.5) / side - 0.5) * patch_pitches
-    disc = np.hypot(*np.meshgrid(offsets, offsets)) < CELLS_RADIUS_PITCH
-    cells = patches_rgb[:, disc]
-    floor = np.median(np.median(cells[:, ::4], axis=1), axis=0)
+    cells = np.flatnonzero(np.hypot(*np.meshgrid(offsets, offsets)) < CELLS_RADIUS_PITCH)
+    floor = np.median(np.median(patches_rgb.reshape(count, -1, 3)[:, cells[::4]], axis=1), axis=0)
     # From these levels on a pixel is lost; with less room above the floor only white itself counts.
-    levels = np.minimum(floor + MOST_OF_THE_WAY * np.maximum(255 - floor, LEAST_ROOM), WHITE)
-    return np.asarray((cells >= levels.astype(np.uint8)).all(axis=2).mean(axis=1))
+    levels = np.minimum(floor + MOST_OF_THE_WAY * np.maximum(255 - floor, LEAST_ROOM), WHITE).astype(np.uint8)
+    lost = cv2.inRange(patches_rgb.reshape(-1, side, 3), levels, np.full(3, 255, np.uint8))
+    return np.asarray((lost.reshape(count, -1)[:, cells] > 0).mean(axis=1))
 
 
 def lost_to_glare(patches_rgb: Image, patch_pitches: float) -> npt.NDArray[np.bool_]:
