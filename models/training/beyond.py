@@ -7,7 +7,8 @@ was never trained, and errors by column, because an endpoint hides every mistake
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 
 from edge_agent.frame import Frame
 from edge_agent.vision import Model, Refused, read_plate
-from models.training.measure import calibrate_calls
+from models.training.measure import calibrate_calls, confusion
 from models.training.render import render_plate
-from models.training.spec import CLASSES, FLOWING, Floats, Image, PlateSpec, Truth, well_names
+from models.training.spec import CLASSES, FLOWING, Doubles, Floats, Image, PlateSpec, Truth, well_names
 from protocol.endpoint import seen_endpoints
 from protocol.plate import Seat
 from protocol.profiles import profile_named
@@ -31,11 +32,22 @@ AGREED = 0.9  # share of a panel that must name the same endpoint for a row to h
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row read: dilutions off (None without a titre), the device's grade, and whether a panel would agree."""
+    """One row read: dilutions too high (None without a titre), the device's grade, and whether a panel would agree."""
 
     off: int | None
     grade: str
     agreed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlateRead:
+    """What one plate came to: read, or why not; where it was read its rows, calls (-1: none), confidences and votes."""
+
+    outcome: str
+    rows: tuple[Row, ...] = ()
+    calls: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    confidences: Doubles = field(default_factory=lambda: np.zeros(0))
+    votes: Floats = field(default_factory=lambda: np.zeros((0, len(CLASSES)), np.float32))
 
 
 def draw_beyond(seed: int) -> tuple[Image, Truth, Seat]:
@@ -55,31 +67,42 @@ def draw_beyond(seed: int) -> tuple[Image, Truth, Seat]:
 
 def measure_beyond(model: Model, plates: int) -> dict[str, Any]:
     """Titres exact, within ±1 and refused; calibration; errors by column."""
-    profile, names = profile_named("hi-96"), well_names(ROWS, COLUMNS)
-    outcomes: Counter[str] = Counter()
-    rows: list[Row] = []
-    calls, confidences, votes = [], [], []
-    for seed in range(BEYOND_SEED, BEYOND_SEED + plates):
-        image, truth, seat = draw_beyond(seed)
-        try:
-            view = read_plate(_frame(image), profile, model=model, seat=seat)
-        except Refused as refused:
-            outcomes[f"refused_{refused.reason}"] += 1
-            continue
-        outcomes["read"] += 1
-        found = seen_endpoints(view.plate, view.wells, profile).values()
-        for row, wanted, agreed in zip(found, *panel_endpoints(truth.soft_calls), strict=True):
-            reported = row.reported(profile)
-            rows.append(Row(None if reported is None else abs(reported - int(wanted)), row.grade, bool(agreed)))
-        wells = [view.wells[name] for name in names]
-        calls.append([CLASSES.index(well.call) if well.call in CLASSES else -1 for well in wells])
-        confidences.append([well.confidence for well in wells])
-        votes.append(truth.soft_calls)
-    called, soft = np.array(calls).ravel(), np.concatenate(votes)
+    drawn = map(draw_beyond, range(BEYOND_SEED, BEYOND_SEED + plates))
+    return summarise_beyond([read_beyond(model, *of_plate) for of_plate in drawn])
+
+
+def read_beyond(model: Model, image: Image, truth: Truth, seat: Seat) -> PlateRead:
+    """One plate as the device reads it, beside what a panel would say."""
+    profile = profile_named("hi-96")
+    try:
+        view = read_plate(_frame(image), profile, model=model, seat=seat)
+    except Refused as refused:
+        return PlateRead(f"refused_{refused.reason}")
+    rows = []
+    found = seen_endpoints(view.plate, view.wells, profile).values()
+    for row, wanted, agreed in zip(found, *panel_endpoints(truth.soft_calls), strict=True):
+        reported = row.reported(profile)
+        rows.append(Row(None if reported is None else reported - int(wanted), row.grade, bool(agreed)))
+    wells = [view.wells[name] for name in well_names(ROWS, COLUMNS)]
+    calls = np.array([CLASSES.index(well.call) if well.call in CLASSES else -1 for well in wells])
+    confidences = np.array([well.confidence for well in wells], np.float64)
+    return PlateRead("read", tuple(rows), calls, confidences, truth.soft_calls)
+
+
+def summarise_beyond(plates: Sequence[PlateRead]) -> dict[str, Any]:
+    """The figures of many plates, of which at least one was read."""
+    outcomes = Counter(plate.outcome for plate in plates)
+    read = [plate for plate in plates if plate.outcome == "read"]
+    if not read:
+        raise ValueError(f"none of {len(plates)} plates was read (expected at least one): {dict(outcomes)}")
+    rows = [row for plate in read for row in plate.rows]
+    called, confidences, soft = (
+        np.concatenate(parts) for parts in zip(*((p.calls, p.confidences, p.votes) for p in read), strict=True)
+    )
     seen = called >= 0
-    calibration = calibrate_calls(called[seen], np.array(confidences).ravel()[seen], soft[seen])
+    calibration = calibrate_calls(called[seen], confidences[seen], soft[seen])
     return {
-        "plates": plates,
+        "plates": len(plates),
         "outcomes": dict(sorted(outcomes.items())),
         "rows": {"all": row_scores(rows), "panel_agrees": row_scores([row for row in rows if row.agreed])}
         | {grade: row_scores([row for row in rows if row.grade == grade]) for grade in ("high", "medium", "low")},
@@ -87,6 +110,7 @@ def measure_beyond(model: Model, plates: int) -> dict[str, Any]:
         "wells_not_read": int((~seen).sum()),
         "calibration_error": calibration.error,
         "calibration": list(calibration.table),
+        "confusion": confusion(called[seen], soft[seen].argmax(axis=1)),
         "by_column": errors_by_column(called, soft),
     }
 
@@ -121,7 +145,7 @@ def errors_by_column(calls: NDArray[np.int64], soft: Floats) -> list[dict[str, i
 
 def row_scores(rows: list[Row]) -> dict[str, float | None]:
     """How many rows have no titre, and of the others the shares that are exact and within one dilution."""
-    known = np.array([row.off for row in rows if row.off is not None])
+    known = np.array([abs(row.off) for row in rows if row.off is not None])
     return {
         "rows": len(rows),
         "without_titre": len(rows) - len(known),

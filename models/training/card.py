@@ -6,6 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from models.training.tables import (
+    agreement_table,
+    calibration_table,
+    confusion_table,
+    rivals_table,
+    temperatures_table,
+)
+
 _INTENDED = """\
 ## What it is for
 
@@ -50,7 +58,9 @@ def write_card(release: Path) -> None:
         _training(manifest["training"]),
         _renders(metrics["held_out_renders"]),
         _beyond(metrics.get("beyond_training", {})),
+        _titled("int8 against float", agreement_table(metrics.get("int8_against_float", {}))),
         _photographs(metrics.get("photographs", {})),
+        _titled("Beside others", rivals_table(metrics.get("rivals", {}))),
         _latency(metrics.get("latency", {})),
         _LIMITS,
     ]
@@ -64,7 +74,9 @@ def _networks(release: Path, manifest: dict[str, Any]) -> str:
         shape = " × ".join(str(n) for n in network["input"])
         rows.append(f"| {name} | {network['file']} | {shape} | {size:.0f} | `{network['sha256'][:16]}…` |")
     temperature = manifest["networks"]["calls"]["temperature"]
-    rows.append(f"\nFull int8, input `rgb ^ 0x80`. Probabilities are softmax(logits / {temperature}).\n")
+    total = sum((release / network["file"]).stat().st_size for network in manifest["networks"].values()) / 1e6
+    rows.append(f"\nFull int8, input `rgb ^ 0x80`, {total:.2f} MB in all, MIT licence as the program.")
+    rows.append(f"Probabilities are softmax(logits / {temperature}).\n")
     return "\n".join(rows)
 
 
@@ -102,13 +114,10 @@ def _renders(renders: dict[str, Any]) -> str:
             else ""
         )
         + f"; same call in both runtimes {calls['same_call_in_both_runtimes']}.",
-        f"Expected calibration error {calls['calibration_error']} ({calls['calibration_error_before']} before the "
-        "temperature).\n",
-        _confusion(calls["confusion"]),
-        "| confidence | panel agreed | wells |",
-        "|---|---|---|",
-        *[f"| {row['confidence']} | {row['agreed']} | {row['wells']} |" for row in calls["calibration"]],
-        "",
+        f"Expected calibration error {calls['calibration_error']}.\n",
+        temperatures_table(calls.get("temperatures", [])),
+        confusion_table(calls["confusion"]),
+        calibration_table(calls["calibration"]),
     ]
     return "\n".join(rows)
 
@@ -125,11 +134,17 @@ def _beyond(beyond: dict[str, Any]) -> str:
         for name, r in beyond["rows"].items()
     ]
     rows += [f"\nExpected calibration error {beyond['calibration_error']} over {beyond['wells']} wells.\n"]
+    rows += [calibration_table(beyond["calibration"])]
+    rows += [confusion_table(beyond["confusion"])] if "confusion" in beyond else []
     rows += ["| column | wells | wrong as flowing or not | class wrong |", "|---|---|---|---|"]
     rows += [
         f"| {r['column']} | {r['wells']} | {r['flowing_wrong']} | {r['class_wrong']} |" for r in beyond["by_column"]
     ]
     return "\n".join([*rows, ""])
+
+
+def _titled(title: str, table: str) -> str:
+    return f"## {title}\n\n{table}" if table else ""
 
 
 def _latency(latency: dict[str, Any]) -> str:
@@ -162,7 +177,7 @@ def _photographs(photographs: dict[str, Any]) -> str:
         )
     for name in ("corners_given", "end_to_end"):
         if not isinstance(titration[name], str):
-            rows += ["", f"{name.replace('_', ' ').capitalize()}:", "", _confusion(titration[name]["confusion"])]
+            rows += ["", f"{name.replace('_', ' ').capitalize()}:", "", confusion_table(titration[name]["confusion"])]
     rows += [f"An almost empty plate ({three['wells_empty']} empty wells, {three['wells_with_cells']} with cells):\n"]
     rows += [f"- {name.replace('_', ' ')}: {three[name]}" for name in ("corners_given", "end_to_end")]
     rows += [
@@ -173,11 +188,4 @@ def _photographs(photographs: dict[str, Any]) -> str:
     ]
     for name, outcomes in photographs["found_per_set"].items():
         rows.append(f"| {name} | {', '.join(f'{count} {outcome}' for outcome, count in outcomes.items())} |")
-    return "\n".join([*rows, ""])
-
-
-def _confusion(table: dict[str, dict[str, int]]) -> str:
-    names = list(next(iter(table.values())))
-    rows = [f"| true \\ called | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    rows += [f"| {true} | {' | '.join(str(called[name]) for name in names)} |" for true, called in table.items()]
     return "\n".join([*rows, ""])

@@ -1,176 +1,174 @@
 """Measure a release and write the figures where they belong: manifest.json and MODEL_CARD.md.
 
-    python -m models.training.evaluate
+    python -m models.training.evaluate --release models/hi-wells-v2 --plates ../shared/plates
+    python -m models.training.evaluate --only photographs,rivals
 
-Held-out renders have seeds that training never saw; the temperature is fitted on one part of them and judged on
-another. Photographs are measured where they are present. Runs with the edge runtime alone; the comparison with the
-float networks needs the files that export left beside the training data.
+Held-out renders have seeds that training never saw; what calibrates the calls is fitted on one part of them and judged
+on another. Photographs are measured where they are present, int8 is compared with the float networks where export left
+them (`--floats`), and figures of parts that are not measured stay as they were. Runs with the edge runtime alone, on
+all cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, Final
 
-import ai_edge_litert.interpreter as litert
 import cv2
-import numpy as np
 
-from edge_agent.vision import Model, load_model
-from edge_agent.vision.tensors import PLATE, WELL, Array, Detections, Level, decode, suppress
-from models.training.beyond import measure_beyond
-from models.training.card import write_card
-from models.training.dataset import draw_detector_picture, draw_patches
-from models.training.latency import measure_latency
-from models.training.measure import (
-    calibrate,
-    call_scores,
-    confusion,
-    fit_temperature,
-    match_wells,
-    overlap,
-    softmax,
+from edge_agent.config import SHIPPED_MODEL
+from edge_agent.vision import load_model
+from models.training.agreement import (
+    VARIED_SEED,
+    agreement,
+    photographs_twice,
+    read_beyond_twice,
+    read_varied_twice,
 )
+from models.training.beyond import BEYOND_SEED, summarise_beyond
+from models.training.card import write_card
+from models.training.held_out import measure_calls, measure_wells
+from models.training.latency import measure_latency
 from models.training.photographs import measure_photographs
-from models.training.spec import Floats, Image
-
-RELEASE = Path("models/hi-wells-v1")
-DATA = Path("train-data")
-HELD_OUT_SEED = 4_000_000
-PICTURES, PLATES, BEYOND = 150, 120, 120
+from models.training.rivals import measure_rivals
+from models.training.workers import over_seeds
 
 
-def measure_calls(model: Model, folder: Path) -> tuple[dict[str, Any], float]:
-    """The calls network on held-out renders, and the temperature that calibrates it."""
-    drawn = [draw_patches(HELD_OUT_SEED + index) for index in range(PLATES)]
-    patches, soft = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-    logits = model.call_logits(patches)
-    half = len(logits) // 2
-    temperature = fit_temperature(logits[:half], soft[:half])
-    test, votes = logits[half:], soft[half:]
-    calls, truth = test.argmax(axis=1), votes.argmax(axis=1)
-    after = calibrate(softmax(test, temperature), votes)
-    report: dict[str, Any] = {
-        **call_scores(calls, truth),
-        "confusion": confusion(calls, truth),
-        "calibration_error_before": calibrate(softmax(test, 1.0), votes).error,
-        "calibration_error": after.error,
-        "calibration": list(after.table),
-        "same_call_in_both_runtimes": _agreement(patches[half:], calls, folder),
-    }
-    float_path = DATA / "calls-float.tflite"
-    if float_path.exists():
-        floats = _float_logits(float_path, patches[half:])
-        report["float"] = call_scores(floats.argmax(axis=1), truth)
-        report["same_call_as_float"] = round(float((floats.argmax(axis=1) == calls).mean()), 4)
-    return report, temperature
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """What to measure, with what, and how much of it."""
+
+    release: Path
+    plates: Path
+    floats: Path
+    network: Path | None
+    beyond: int
+    pictures: int = 150
+    held_out: int = 120
+    rivals: int = 150
+
+    @property
+    def has_photographs(self) -> bool:
+        """Whether there are labelled photographs."""
+        return (self.plates / "hi").is_dir()
 
 
-def measure_wells(model: Model) -> dict[str, Any]:
-    """The detector on held-out renders, int8 and where possible float."""
-    drawn = [draw_detector_picture(HELD_OUT_SEED + index) for index in range(PICTURES)]
-    report: dict[str, Any] = {"pictures": PICTURES, "int8": _detection([model.detect(p) for p, _ in drawn], drawn)}
-    float_path = DATA / "model-float.tflite"
-    if float_path.exists():
-        threshold = model.manifest.networks.wells.score_threshold
-        report["float"] = _detection(_float_detections(float_path, [p for p, _ in drawn], threshold), drawn)
-    return report
+Measure = Callable[[Measuring], dict[str, Any]]
 
 
-def _detection(found: list[Detections], drawn: list[tuple[Image, Floats]]) -> dict[str, float]:
-    """Share of wells found, share of detections that are wells, their centres' error, and how well plates are boxed."""
-    hits, wells, called, errors, plates = 0, 0, 0, [], []
-    for detections, (_, boxes) in zip(found, drawn, strict=True):
-        truth = boxes.astype(np.float64)
-        true_wells, true_plates = truth[truth[:, 4] == WELL, :4], truth[truth[:, 4] == PLATE, :4]
-        own, outlines = detections.of(WELL).boxes + 0.5, detections.of(PLATE).boxes + 0.5  # edges, as labels count
-        hit, apart = match_wells(own, true_wells)
-        hits, wells, called = hits + hit, wells + len(true_wells), called + len(own)
-        errors += apart
-        plates += [max((overlap(box, plate) for box in outlines), default=0.0) for plate in true_plates]
-    return {
-        "wells_found": round(hits / wells, 4),
-        "detections_that_are_wells": round(hits / max(called, 1), 4),
-        "centre_error_px": round(float(np.mean(errors)), 3),
-        "plates_found": round(float(np.mean(np.array(plates) > 0.5)), 4),
-        "plate_overlap": round(float(np.mean(plates)), 4),
-    }
-
-
-def _agreement(patches: Image, calls: Any, folder: Path) -> float | None:
-    try:
-        other = load_model(folder, runtime="tflite-runtime")
-    except ValueError:
-        return None  # not installed: the training environment has LiteRT alone
-    return round(float((other.call_logits(patches).argmax(axis=1) == calls).mean()), 4)
-
-
-def _float_logits(path: Path, patches: Image) -> Array:
-    interpreter = _interpreter(path)
-    batch = int(interpreter.get_input_details()[0]["shape"][0])
-    padded = np.concatenate([patches, np.zeros((-len(patches) % batch, *patches.shape[1:]), np.uint8)])
-    parts = [_invoke(interpreter, part)[0] for part in padded.reshape(-1, batch, *patches.shape[1:])]
-    return np.asarray(np.concatenate(parts)[: len(patches)], np.float64)
-
-
-def _float_detections(path: Path, pictures: list[Image], threshold: float) -> list[Detections]:
-    interpreter, found = _interpreter(path), []
-    for picture in pictures:
-        tensors = _invoke(interpreter, picture[None, ..., ::-1])
-        width = picture.shape[1]
-        levels = []
-        for stride in (8, 16, 32):
-            of_stride = [t for t in tensors if t.shape[2] == width // stride]
-            boxes = next(t for t in of_stride if t.shape[3] == 4)
-            classes = next(t for t in of_stride if t.shape[3] == 2)
-            levels.append(Level(stride, (boxes, 1.0, 0), (classes, 1.0, 0)))
-        kept = suppress(decode(levels, threshold))
-        found.append(Detections(kept.boxes - 0.5, kept.scores, kept.classes))
-    return found
-
-
-def _interpreter(path: Path) -> Any:
-    interpreter = litert.Interpreter(str(path), num_threads=2)
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _invoke(interpreter: Any, pictures: Image) -> list[Any]:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pictures.astype(np.float32) / 255)
-    interpreter.invoke()
-    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
-
-
-def main() -> None:
-    """Command line: measure, then write manifest and card."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--release", type=Path, default=RELEASE)
-    parser.add_argument("--plates", type=Path, default=Path("../shared/plates"), help="labelled photographs, if any")
-    parser.add_argument("--beyond", type=int, default=BEYOND, help="plates outside the training range to read")
-    arguments = parser.parse_args()
-    release, plates = arguments.release, arguments.plates
-    cv2.setNumThreads(1)
-    path = release / "manifest.json"
-    calls, temperature = measure_calls(load_model(release), release)
-    manifest = json.loads(path.read_text())
+def _calls(what: Measuring) -> dict[str, Any]:
+    calls, temperature = measure_calls(what.release, what.floats, what.held_out)
+    manifest = _manifest(what.release)
     manifest["networks"]["calls"]["temperature"] = temperature
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
-    model = load_model(release)  # with the new temperature
-    metrics = {
-        "held_out_renders": {"wells": measure_wells(model), "calls": calls},
-        "beyond_training": measure_beyond(model, arguments.beyond),
-        "latency": measure_latency(release),
+    _write(what.release, manifest)
+    return {"held_out_renders": _renders(manifest) | {"calls": calls}}
+
+
+def _wells(what: Measuring) -> dict[str, Any]:
+    wells = measure_wells(what.release, what.floats, what.pictures)
+    return {"held_out_renders": _renders(_manifest(what.release)) | {"wells": wells}}
+
+
+def _renders(manifest: dict[str, Any]) -> dict[str, Any]:
+    return dict(manifest["metrics"].get("held_out_renders", {}))
+
+
+def _photographs(what: Measuring) -> dict[str, Any]:
+    if not what.has_photographs:
+        print(f"no labelled photographs in {what.plates}: their figures are left as they were")
+        return {}
+    return {"photographs": measure_photographs(load_model(what.release), what.plates)}
+
+
+def _rivals(what: Measuring) -> dict[str, Any]:
+    """Figures of photographs that are not present stay as they were."""
+    earlier = _manifest(what.release)["metrics"].get("rivals", {})
+    return {"rivals": earlier | measure_rivals(what.release, what.plates, what.rivals, what.network)}
+
+
+def _latency(what: Measuring) -> dict[str, Any]:
+    return {"latency": measure_latency(what.release)}
+
+
+def _beyond(what: Measuring) -> dict[str, Any]:
+    """Whole plates read end to end; and int8 against float over them, over training's own kind and photographs."""
+    seeds = range(BEYOND_SEED, BEYOND_SEED + what.beyond)
+    read = over_seeds(partial(read_beyond_twice, what.release, what.floats), seeds)
+    beyond = {"beyond_training": summarise_beyond([plate for plate, _ in read])}
+    both = [seen for _, seen in read if seen is not None]
+    if not both:
+        print(f"no float networks in {what.floats}: int8 against float is left as it was")
+        return beyond
+    varied_seeds = range(VARIED_SEED, VARIED_SEED + max(what.beyond // 4, 1))
+    varied = over_seeds(partial(read_varied_twice, what.release, what.floats), varied_seeds)
+    kinds = {
+        "outside_the_training_range": agreement(both),
+        "as_hard_as_in_training": agreement([seen for seen in varied if seen is not None]),
     }
-    if not (plates / "hi").is_dir():
-        print(f"no labelled photographs in {plates}: their figures are left as they were")
-        metrics["photographs"] = manifest["metrics"].get("photographs", {})
-    else:
-        metrics["photographs"] = measure_photographs(model, plates)
-    manifest["metrics"] = metrics
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
-    write_card(release)
+    if what.has_photographs:
+        kinds["photographs"] = agreement(photographs_twice(what.release, what.floats, what.plates))
+    return beyond | {"int8_against_float": kinds}
+
+
+def _manifest(release: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((release / "manifest.json").read_text())
+    return manifest
+
+
+def _write(release: Path, manifest: dict[str, Any]) -> None:
+    (release / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+# In the order in which they are measured: what calibrates the calls is fitted first.
+PARTS: Final[Mapping[str, Measure]] = {
+    "calls": _calls,
+    "wells": _wells,
+    "beyond": _beyond,
+    "photographs": _photographs,
+    "rivals": _rivals,
+    "latency": _latency,
+}
+
+
+def parts_named(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated list, in the order in which they are measured."""
+    wanted = [part.strip() for part in text.split(",")]
+    unknown = [part for part in wanted if part not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"not a part: {unknown[0]!r} (expected some of {', '.join(PARTS)})")
+    return tuple(part for part in PARTS if part in wanted)
+
+
+def evaluate(what: Measuring, parts: Mapping[str, Measure]) -> None:
+    """Measure these parts; the manifest is written after each, so that an interruption loses one."""
+    for name, measure in parts.items():
+        start = perf_counter()
+        figures = measure(what)
+        manifest = _manifest(what.release)
+        _write(what.release, manifest | {"metrics": manifest["metrics"] | figures})
+        print(f"{name}: {perf_counter() - start:.0f} s", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: measure, then write the card."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--release", type=Path, default=SHIPPED_MODEL)
+    parser.add_argument("--plates", type=Path, default=Path("../shared/plates"), help="labelled photographs, if any")
+    parser.add_argument("--floats", type=Path, default=Path("train-data"), help="where export left the float networks")
+    parser.add_argument("--network", type=Path, help="somebody else's patch network, for the rivals' table")
+    parser.add_argument("--beyond", type=int, default=1000, help="plates outside the training range to read")
+    parser.add_argument("--only", type=parts_named, default=tuple(PARTS), help=f"some of {','.join(PARTS)}")
+    chosen = parser.parse_args(arguments)
+    cv2.setNumThreads(1)
+    what = Measuring(chosen.release, chosen.plates, chosen.floats, chosen.network, chosen.beyond)
+    evaluate(what, {part: PARTS[part] for part in chosen.only})
+    write_card(what.release)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@ rule side by side.
 
     python -m models.training.second_opinion --plates ../shared/plates
 
-The forty-line rule is the floor that any reader has to beat: CIELAB a* above 8, area
-and tail ratio of the largest part, limits as they fitted one photographed plate. Runs with the edge runtime alone.
+The comparison of whole readers is in `rivals`. Runs with the edge runtime alone.
 """
 
 from __future__ import annotations
@@ -18,35 +17,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.config import SHIPPED_MODEL
 from edge_agent.vision import Model, load_model
 from edge_agent.vision.blobs import Blobs, find_blobs
-from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.streak import clear_blobs, disputed, measure_streaks
-from models.training.dataset import PATCH_PITCHES, PATCH_PX, jitter
+from models.training.dataset import PATCH_PITCHES
+from models.training.given import Bools, GivenPlate, photographed_titration, rendered
 from models.training.measure import softmax
-from models.training.photographs import load_labelled
-from models.training.render import render_plate
-from models.training.spec import CLASSES, FLOWING, Difficulty, Doubles, Floats, Image, PlateSpec, well_names
+from models.training.rivals import forty_line_rule
+from models.training.spec import CLASSES, FLOWING, Doubles
 from protocol.assay import Call
 from protocol.plate import plate_format
 from protocol.profiles import profile_named
 
-RELEASE = Path("models/hi-wells-v1")
 FIT_SEED, TEST_SEED = 5_000_000, 5_100_000
-RULE_PX = round(126 * PATCH_PITCHES)  # side of a patch at the resolution for which the rule's limits were found
-RULE_REACH, RULE_REDNESS, RULE_AREA_PX, RULE_TAIL = 0.3, 8.0, 150, 0.68
-
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Plate:
-    """Patches of one plate, as the network takes them and fine, what a panel would say of each, which of them count."""
-
-    patches: Image
-    fine: Image
-    votes: Floats
-    counts: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,56 +50,7 @@ class Judged:
     titres_rule: Bools
 
 
-def rendered(seed: int, difficulty: Difficulty) -> Plate:
-    """A rendered plate as the device would cut it, at a resolution of 40 to 130 px per pitch."""
-    rng = np.random.default_rng([seed, 2])
-    pitch_px = float(np.exp(rng.uniform(np.log(40), np.log(130))))
-    size_px = (round(pitch_px * 15.5), round(pitch_px * 11))
-    spec = PlateSpec(difficulty=difficulty, size_px=size_px, turn_deg=float(rng.normal(0, 4)))
-    image, truth = render_plate(seed, spec)
-    patches, fine = _cut(image, truth.index_to_px() @ jitter(rng))
-    low, high = truth.centres_px.T - 0.3 * pitch_px, truth.centres_px.T + 0.3 * pitch_px
-    inside = (low > 0).all(axis=0) & (high[0] < size_px[0]) & (high[1] < size_px[1])
-    return Plate(patches, fine, truth.soft_calls, inside)
-
-
-def photographed(stem: Path) -> Plate:
-    """A labelled photograph, cut by its labelled corners."""
-    label, image, corners = load_labelled(stem)
-    names = well_names(8, 12)
-    calls = [CLASSES.index(label["wells"][name]) for name in names]
-    clear = np.array([name not in label.get("ambiguous", ()) for name in names])
-    return Plate(*_cut(image, corners), np.eye(5, dtype=np.float32)[calls], clear)
-
-
-def _cut(image: Image, homography: Doubles) -> tuple[Image, Image]:
-    patches, fine = (cut_patches(image, homography, 8, 12, side, PATCH_PITCHES) for side in (PATCH_PX, RULE_PX))
-    return patches, fine
-
-
-def forty_line_rule(patches: Image) -> Bools:
-    """Streams if the largest part redder than its well's neutral is large enough and has a narrow lower end."""
-    offsets = ((np.arange(RULE_PX) + 0.5) / RULE_PX - 0.5) * PATCH_PITCHES
-    disc = np.hypot(*np.meshgrid(offsets, offsets)) < RULE_REACH
-    streams = []
-    for patch in patches:
-        red = cv2.cvtColor(patch.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[..., 1]
-        marked = ((red > RULE_REDNESS) & disc).astype(np.uint8)
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(marked)
-        if count < 2:
-            streams.append(False)
-            continue
-        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-        rows = (labels == largest).sum(axis=1)
-        rows = rows[np.flatnonzero(rows)[0] : np.flatnonzero(rows)[-1] + 1]
-        place = (np.arange(len(rows)) + 0.5) / len(rows)
-        body = rows[(place > 0.15) & (place < 0.5)]
-        tail = rows[place > 0.7].mean() / body.mean() if body.size else 1.0
-        streams.append(bool(stats[largest, cv2.CC_STAT_AREA] > RULE_AREA_PX and tail < RULE_TAIL))
-    return np.array(streams)
-
-
-def judge(model: Model, plates: Sequence[Plate]) -> Judged:
+def judge(model: Model, plates: Sequence[GivenPlate]) -> Judged:
     """All judges on the wells that count."""
     form, profile = plate_format(96), profile_named("hi-96")
     network = model.manifest.networks.calls
@@ -141,7 +76,7 @@ def _last_flowing(streams: Bools) -> NDArray[np.int64]:
     return np.asarray((streams.reshape(-1, 12) * np.arange(1, 13)).max(axis=1))
 
 
-def fit_limits(plates: Sequence[Plate]) -> tuple[Doubles, float, float]:
+def fit_limits(plates: Sequence[GivenPlate]) -> tuple[Doubles, float, float]:
     """What explains the panel's votes on clear blobs best, and the scores from which it streams, below which not.
 
     The first is an intercept and the weights of ln tail ratio and ln slenderness; 3 of 100 blobs that are no tears
@@ -200,22 +135,24 @@ HEAD = """
 def main() -> None:
     """Command line: print the limits that fit, and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--release", type=Path, default=RELEASE)
+    parser.add_argument("--release", type=Path, default=SHIPPED_MODEL)
     parser.add_argument("--plates", type=Path, default=Path("../shared/plates"), help="labelled photographs, if any")
     parser.add_argument("--count", type=int, default=60, help="rendered plates of each kind")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     model, count = load_model(arguments.release), arguments.count
-    weights, streams_from, compact_below = fit_limits([rendered(FIT_SEED + i, "varied") for i in range(count)])
+    weights, streams_from, compact_below = fit_limits(
+        [rendered(FIT_SEED + i, "varied", jittered=True) for i in range(count)]
+    )
     print("intercept, per ln tail, per ln slenderness:", weights.round(2).tolist())
     print(f"streams from {streams_from:.2f}, does not stream below {compact_below:.2f}")
     print(HEAD)
     for difficulty in ("plain", "varied"):
-        plates = [rendered(TEST_SEED + i, difficulty) for i in range(count)]
+        plates = [rendered(TEST_SEED + i, difficulty, jittered=True) for i in range(count)]
         print(table_row(f"{difficulty} renders", judge(model, plates)))
     stem = arguments.plates / "hi" / "hi-plate-62"
     if stem.with_suffix(".jpg").exists():
-        print(table_row("photograph, plate 62", judge(model, [photographed(stem)])))
+        print(table_row("photograph, plate 62", judge(model, [photographed_titration(stem)])))
 
 
 if __name__ == "__main__":

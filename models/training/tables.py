@@ -1,0 +1,144 @@
+"""A manifest's figures as Markdown tables: the model card and the page about reading show the same ones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+_SETS: Final = {
+    "titration": "a photographed titration",
+    "varied": "renders as hard as in training",
+    "beyond": "renders outside the training range",
+}
+_DETECTIONS: Final = {
+    "score_as_probability": "its score as a probability",
+    "from_half_on": "only what scores 0.5 or more",
+    "half_of_one_plus_score": "(1 + score) / 2 as a probability",
+}
+
+
+def confusion_table(table: Mapping[str, Mapping[str, int]]) -> str:
+    """Counts by true class, then by called class."""
+    names = list(next(iter(table.values())))
+    rows = [f"| true \\ called | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    rows += [f"| {true} | {' | '.join(str(called[name]) for name in names)} |" for true, called in table.items()]
+    return "\n".join([*rows, ""])
+
+
+def calibration_table(bands: list[Mapping[str, Any]]) -> str:
+    """How sure the network was, how often the panel agreed, per band of confidence."""
+    rows = ["| confidence | panel agreed | wells |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| {b['confidence']} | {b['agreed']} | {b['wells']} |" for b in bands), ""])
+
+
+def temperatures_table(rows: Sequence[Mapping[str, float]]) -> str:
+    """What a temperature does inside and outside the training range: none, one fitted inside, the one in use."""
+    if not rows:
+        return ""
+    names = ("none", "fitted inside the training range", "in use, fitted inside and outside")
+    head = ["| temperature | | calibration error inside the training range | outside |", "|---|---|---|---|"]
+    lines = [
+        f"| {name} | {r['temperature']} | {r['inside']} | {r['outside']} |" for name, r in zip(names, rows, strict=True)
+    ]
+    return "\n".join([*head, *lines, ""])
+
+
+def rivals_table(report: Mapping[str, Any]) -> str:
+    """Every judge on every set, the almost empty plate, and another detector's plate."""
+    if not report:
+        return ""
+    rows = [
+        "| | wells flowing or not | class | rows exact | within ±1 | graded high, exact | calibration error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    sets = {"titration": report.get("titration", {}), **report["renders"]}
+    for name, judges in sets.items():
+        if not judges:
+            continue
+        some = next(iter(judges.values()))
+        rows.append(f"| **{_SETS[name]}**: {some['wells']} wells, {some['rows']} rows | | | | | | |")
+        rows += [_judge_row(judge, figures) for judge, figures in judges.items()]
+        if name == "titration":
+            rows.append(_quoted_row(report["quoted_probe"]))
+    parts = [
+        "\n".join(rows),
+        _almost_empty(report.get("almost_empty", {})),
+        _detections(report.get("other_detector", {})),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _judge_row(name: str, figures: Mapping[str, Any]) -> str:
+    rows, high = figures["rows"], figures["rows_high"]
+    cells = (
+        f"{figures['flowing_right']:.2%}",
+        "–" if figures["class_right"] is None else f"{figures['class_right']:.2%}",
+        _of(figures["rows_exact"], rows),
+        _of(figures["rows_within_1"], rows),
+        "–" if high is None else f"{_of(figures['rows_high_exact'], high)}",
+        "–" if figures["calibration_error"] is None else f"{figures['calibration_error']:.3f}",
+    )
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _quoted_row(probe: Mapping[str, int]) -> str:
+    wells, rows = probe["wells"], probe["rows"]
+    return (
+        f"| *first probe, figures quoted* | {probe['flowing_right'] / wells:.2%} | {probe['class_right'] / wells:.2%} "
+        f"| {_of(probe['rows_exact'], rows)} | {_of(rows, rows)} | – | – |"
+    )
+
+
+def _of(part: int, whole: int) -> str:
+    if whole <= 20:
+        return f"{part} of {whole}"
+    return f"{part / whole:.1%}"
+
+
+def _almost_empty(judges: Mapping[str, Mapping[str, int | None]]) -> str:
+    if not judges:
+        return ""
+    empty = next(iter(judges.values()))["empty_wells"]
+    rows = [
+        f"A photographed plate with {empty} empty wells and cells in the others:\n",
+        "| | called empty | called flowing | wells with cells found | rows given a titre | rows graded high |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = ("called_empty", "called_flowing", "cells_found", "rows_with_a_titre", "rows_graded_high")
+    for name, figures in judges.items():
+        rows.append(f"| {name} | " + " | ".join("–" if figures[k] is None else str(figures[k]) for k in keys) + " |")
+    return "\n".join(rows)
+
+
+def _detections(figures: Mapping[str, int]) -> str:
+    if not figures:
+        return ""
+    rows = [
+        "An earlier detector, on its own plate, with our endpoint rules on its detections (its picture is not among "
+        "ours, so right is what all its detections together say):\n",
+        "| its detections read as | rows exact |",
+        "|---|---|",
+    ]
+    rows += [f"| {words} | {_of(figures[key], figures['rows'])} |" for key, words in _DETECTIONS.items()]
+    return "\n".join(rows)
+
+
+def agreement_table(report: Mapping[str, Any]) -> str:
+    """Titres and calls that differ between the float networks and what they became as int8."""
+    if not report:
+        return ""
+    rows = [
+        "| | plates | read by one alone | rows | titres that differ | wells | calls that differ |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, figures in report.items():
+        rows.append(
+            f"| {name.replace('_', ' ')} | {figures['plates']} | {figures['read_by_one']} | {figures['rows']} "
+            f"| {figures['titres_differ']} ({_share(figures['titres_differ'], figures['rows'])}) | {figures['wells']} "
+            f"| {figures['calls_differ']} ({_share(figures['calls_differ'], figures['wells'])}) |"
+        )
+    return "\n".join([*rows, ""])
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.2%}" if whole else "–"
