@@ -43,6 +43,7 @@ WELL_FLAGS: Final[dict[str, str]] = {
     "out_of_picture": "out of the picture",
     "disputed": "disputed: the measurement contradicts the call",
     "orientation_doubted": "the plate may lie the other way round",
+    "orientation_unconfirmed": "nothing in the picture shows which way the plate lies",
 }
 OPINION_WORDS: Final[dict[Opinion, str]] = {
     "streams": "it streams",
