@@ -84,8 +84,9 @@ class Well(msgspec.Struct, frozen=True, gc=False):
     `orientation_doubted` (on every well: the picture speaks against the seat), `orientation_unconfirmed` (nothing in
     the picture says how the plate lies, and the well's series would have another endpoint if it lay turned by half),
     `no_contrast` (the growth controls look like the sterility controls). `streak` is null where it was not measured;
-    `colour` and `growth` are there only where the profile judges by them. Then `confidence` is no calibrated probability: it is the chance, by the profile's
-    own figure for scatter, that another photograph of the well would be called the same.
+    `colour` and `growth` are there only where the profile judges by them. Then `confidence` is no calibrated
+    probability: it is the chance, by the profile's own figure for scatter, that another photograph of the well would
+    be called the same.
     """
 
     call: Call
