@@ -1,8 +1,8 @@
 """Reading a plate from a photograph.
 
-In reading order: image (bytes → picture) · detector, tensors (picture → detections) · lattice, footprint, geometry,
-locate (detections → which well is which) · patches, calls (wells → calls) · blobs, streak (a second opinion) · blur,
-quality (what may be read) · annotate (the result drawn into the picture) · refusal (why not).
+In reading order: image (bytes → picture) · shrink · detector, tensors (picture → detections) · lattice, footprint,
+geometry, locate (detections → which well is which) · patches, calls (wells → calls) · blobs, streak (a second
+opinion) · blur, quality (what may be read) · annotate (the result drawn into the picture) · refusal (why not).
 """
 
 from collections.abc import Callable

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.vision.shrink import soft_enough
+
 Image = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
 
@@ -48,18 +50,16 @@ def _patch_to_well(column: int, row: int, side_px: int, patch_pitches: float) ->
 def not_finer(
     image: Image, homography: Matrix, rows: int, columns: int, patch_px_per_pitch: float
 ) -> tuple[Image, Matrix]:
-    """The picture averaged down to the patches' own resolution where it is finer, so that sampling skips nothing.
+    """The picture softened to the patches' own resolution where it is finer, so that sampling skips nothing.
 
     Once for the whole picture: sampling each patch more finely instead took twice the time for the same calls on
     99.5 % of 2,304 wells of varied renders, and no better ones.
     """
-    scale = patch_px_per_pitch / pitch_px(homography, rows, columns)
-    if scale >= 1:
-        return image, homography
-    smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    soft, halvings = soft_enough(image, patch_px_per_pitch / pitch_px(homography, rows, columns))
+    scale = 0.5**halvings
     # Pixels are counted at their centres: (x + 0.5) scales, not x.
-    to_smaller = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1.0]])
-    return np.asarray(smaller, np.uint8), to_smaller @ homography
+    to_soft = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1.0]])
+    return soft, to_soft @ homography
 
 
 def pitch_px(homography: Matrix, rows: int, columns: int) -> float:

@@ -15,10 +15,13 @@ from edge_agent.vision.blur import Blur, measure_blur, regions
 from edge_agent.vision.glare import lost_to_glare
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
+from edge_agent.vision.shrink import shrink
 from edge_agent.vision.tensors import Array
 from protocol.plate import PlateFormat
 
 WHITE, BLACK = 250, 10
+# Light is measured in a picture this wide: fewer pixels than that know nothing of highlights.
+LIGHT_WIDTH_PX: Final = 320
 # The limits are where titres begin to change, measured (docs/decisions/0010-limits-of-quality.md).
 MAX_BLUR_PITCH: Final = 0.036
 MAX_MOTION_PITCH: Final = 0.08
@@ -35,8 +38,7 @@ MIN_CONTRAST: Final = 12
 
 def check_light(image_bgr: Image) -> dict[str, float]:
     """Brightness, and the shares of black and of white pixels; refused where nothing can be seen for lack of light."""
-    small = cv2.resize(image_bgr, (320, 240), interpolation=cv2.INTER_AREA)
-    grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+    grey = np.asarray(cv2.cvtColor(shrink(image_bgr, LIGHT_WIDTH_PX / image_bgr.shape[1]), cv2.COLOR_BGR2GRAY))
     darkest, middle, brightest = (float(level) for level in np.percentile(grey, (1, 50, 99)))
     if brightest < 40:
         raise Refused("too_dark", f"brightest grey level {brightest:.0f} of 255 (expected at least 40): add light")

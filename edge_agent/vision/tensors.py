@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.vision.patches import Image
+from edge_agent.vision.shrink import shrink
 
 Array = npt.NDArray[np.float64]
 Int8 = npt.NDArray[np.int8]
@@ -84,13 +85,14 @@ def letterbox(image_bgr: Image, width: int, height: int) -> tuple[Image, Letterb
     """An RGB input of the network's size. A picture standing upright is laid on its side, as the network's input is."""
     picture_height, picture_width = image_bgr.shape[:2]
     turned = (picture_height > picture_width) != (height > width)
+    upright = (picture_height, picture_width) if turned else (picture_width, picture_height)
+    scale = min(width / upright[0], height / upright[1])
+    small = shrink(image_bgr, scale)
     if turned:
-        image_bgr = cv2.rotate(image_bgr, cv2.ROTATE_90_COUNTERCLOCKWISE).astype(np.uint8, copy=False)
-    scale = min(width / image_bgr.shape[1], height / image_bgr.shape[0])
-    size = min(width, round(image_bgr.shape[1] * scale)), min(height, round(image_bgr.shape[0] * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        small = cv2.rotate(small, cv2.ROTATE_90_COUNTERCLOCKWISE).astype(np.uint8, copy=False)
+    small = small[:height, :width]
     canvas = np.full((height, width, 3), PADDING, np.uint8)
-    canvas[: size[1], : size[0]] = cv2.resize(image_bgr, size, interpolation=method)[:, :, ::-1]
+    canvas[: small.shape[0], : small.shape[1]] = small[:, :, ::-1]
     return canvas, Letterbox(scale, turned, picture_width, picture_height)
 
 
@@ -130,23 +132,36 @@ def _decode_level(level: Level, score_threshold: float) -> Detections:
 def suppress(found: Detections) -> Detections:
     """One box for what several of one class show, best first: the mean, by score, of those that nearly agree."""
     # Far apart, so that boxes of different classes never meet.
-    apart = found.boxes + (found.classes * 1e5)[:, None]
-    area = np.prod(apart[:, 2:] - apart[:, :2], axis=1)
-    free = np.ones(len(apart), bool)
-    merged, best = found.boxes.copy(), []
-    for i in range(len(apart)):
-        if not free[i]:
-            continue
-        rest = np.flatnonzero(free)
-        sides = np.minimum(apart[i, 2:], apart[rest, 2:]) - np.maximum(apart[i, :2], apart[rest, :2])
-        shared = np.prod(np.maximum(sides, 0), axis=1)
-        free[rest[shared > SHARED_LIMIT * np.minimum(area[i], area[rest])]] = False
-        free[i] = False
-        agreeing = rest[shared >= AGREEING_IOU * (area[i] + area[rest] - shared)]
-        merged[i] = np.average(found.boxes[agreeing], axis=0, weights=found.scores[agreeing])
-        best.append(i)
-    kept = np.array(best, np.int64)
-    return Detections(merged, found.scores, found.classes).where(kept)
+    boxes = (found.boxes + (found.classes * 1e5)[:, None]).T.copy()
+    area = (boxes[2] - boxes[0]) * (boxes[3] - boxes[1])
+    keeper = _keepers(boxes, area)
+    shared = _shared(boxes[:, keeper], boxes)
+    agreeing = np.flatnonzero(shared >= AGREEING_IOU * (area[keeper] + area - shared))
+    weights, owners = found.scores[agreeing], keeper[agreeing]
+    kept = np.unique(keeper)
+    total = np.bincount(owners, weights, len(area))
+    sides = [np.bincount(owners, weights * side, len(area))[kept] / total[kept] for side in found.boxes[agreeing].T]
+    return Detections(np.stack(sides, axis=1), found.scores[kept], found.classes[kept])
+
+
+def _keepers(boxes: Array, area: Array) -> npt.NDArray[np.int64]:
+    """For each box the best one that hides it, itself if none does; `boxes` (4, n), best first."""
+    keeper = np.arange(len(area))
+    rest, limits = keeper, SHARED_LIMIT * area
+    while len(rest):
+        best = rest[0]
+        free = _shared(boxes[:, :1], boxes) <= np.minimum(limits[0], limits)
+        free[0] = False
+        keeper[rest[~free]] = best
+        rest, boxes, limits = rest[free], boxes[:, free], limits[free]
+    return keeper
+
+
+def _shared(first: Array, second: Array) -> Array:
+    """Area that boxes (4, n) have in common."""
+    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    np.maximum(sides, 0, out=sides)
+    return np.asarray(sides[0] * sides[1])
 
 
 def softmax(logits: Array, temperature: float) -> Array:
