@@ -56,17 +56,22 @@ def project(homography: Matrix, points: npt.ArrayLike) -> Array:
 
 def fit_grid(wells: Detections) -> Grid | None:
     """The grid with the most wells among detections of one size; None where nothing regular is to be seen."""
+    return max(fit_grids(wells), key=lambda grid: len(grid.nodes), default=None)
+
+
+def fit_grids(wells: Detections, sizes_tried: int = 3) -> list[Grid]:
+    """One grid for each of the commonest sizes of detections that lies in a regular pattern."""
     centres, sizes = wells.centres, wells.sizes
-    best: Grid | None = None
-    for size in _dominant_sizes(sizes):
+    grids: list[Grid] = []
+    for size in _dominant_sizes(sizes, sizes_tried):
         chosen = np.flatnonzero(np.abs(np.log(sizes / size)) < SAME_SIZE_LN)
         grid = _fit(centres[chosen], sizes[chosen], size)
-        if grid is not None and (best is None or len(grid.nodes) > len(best.nodes)):
-            best = Grid(grid.homography, grid.nodes, chosen[grid.members], grid.residual)
-    return best
+        if grid is not None:
+            grids.append(Grid(grid.homography, grid.nodes, chosen[grid.members], grid.residual))
+    return grids
 
 
-def _dominant_sizes(sizes: Array, most: int = 3) -> list[float]:
+def _dominant_sizes(sizes: Array, most: int) -> list[float]:
     """The commonest sizes, commonest first: wells of one plate crowd at one, print and other plates at others."""
     logs = np.log(sizes)
     found: list[float] = []

@@ -1,0 +1,155 @@
+"""A long look for plates where the usual one was not enough: each plate box, nearer; each grid, asked of the picture.
+
+Each plate that passes the gate of `geometry` is given, once. The rule it protects: what is found here passes the same
+gate as a usual look, and where two answers for one plate differ, neither counts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_agent.vision.confirm import confirm
+from edge_agent.vision.detector import Model
+from edge_agent.vision.footprint import plate_bounds
+from edge_agent.vision.geometry import Placed, place_plate
+from edge_agent.vision.lattice import Grid, fit_grids, project
+from edge_agent.vision.patches import Image
+from edge_agent.vision.refusal import Refused
+from edge_agent.vision.tensors import PLATE, WELL, Array, Detections
+from protocol.plate import PlateFormat, Seat
+
+BOX_ROOM: Final = 0.12
+ROOM_PITCHES: Final = 1.5
+# A cut-out of nearly the whole picture shows the network nothing new.
+WORTH_A_LOOK: Final = 0.85
+SAME_REGION_IOU, LEAST_REGION_PX = 0.8, 32
+MOST_REGIONS: Final = 6
+# Grids taken from one look, one after the other, each from what the one before it left.
+MOST_GRIDS, SIZES_TRIED = 3, 3
+FEWEST_TRIED, MOST_PER_WELL = 300, 3
+# Rims and floors of one plate may lie nearly so far apart; a wrong column is a whole pitch.
+AGREEMENT_PITCH: Final = 0.5
+# The wells of one plate cover so much of a region that was cut out for one plate.
+FILLED: Final = 0.35
+# Share of a plate's wells that makes a grid worth a nearer look.
+ENOUGH: Final = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is looked for, and in what."""
+
+    form: PlateFormat
+    seat: Seat | None
+    grey: Image
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.grey.shape[1], self.grey.shape[0]
+
+
+def find_plates(image_bgr: Image, model: Model, *, expected: PlateFormat, seat: Seat | None) -> list[Placed | Refused]:
+    """Every plate of a format in the picture, most wells first; then why other candidates were refused."""
+    asked = Asked(expected, seat, np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.uint8))
+    outcomes: list[Placed | Refused] = []
+    regions = [np.array([0, 0, *asked.picture])]
+    for index in range(MOST_REGIONS):
+        if index == len(regions):
+            break
+        if index and any(isinstance(one, Placed) and _fills(one, regions[index]) for one in outcomes):
+            continue
+        found = detect_in(image_bgr, regions[index], model)
+        for grid, wells in _grids(_best(found.of(WELL), expected)):
+            outcomes += _outcomes(grid, wells, found.of(PLATE).boxes, asked)
+            if index == 0 and len(grid.nodes) >= ENOUGH * expected.wells:
+                _add(regions, plate_bounds(grid, expected, ROOM_PITCHES), asked.picture)
+        for box in found.of(PLATE).boxes:
+            room = BOX_ROOM * max(box[2] - box[0], box[3] - box[1])
+            _add(regions, box + room * np.array([-1, -1, 1, 1]), asked.picture)
+    return _distinct(outcomes)
+
+
+def _outcomes(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> list[Placed | Refused]:
+    """What a grid is, as the detector has it and as the picture does."""
+    outcomes: list[Placed | Refused] = []
+    for one_grid, its_wells in filter(None, ((grid, wells), confirm(asked.grey, grid, wells))):
+        try:
+            outcomes.append(
+                place_plate(one_grid, its_wells, outlines, asked.picture, expected=asked.form, seat=asked.seat)
+            )
+        except Refused as refused:
+            outcomes.append(refused)
+    return outcomes
+
+
+def _best(wells: Detections, expected: PlateFormat) -> Detections:
+    """The best detections: more of them than this are noise."""
+    most = max(FEWEST_TRIED, MOST_PER_WELL * expected.wells)
+    return wells.where(np.arange(min(len(wells.scores), most)))
+
+
+def _fills(plate: Placed, region: Array) -> bool:
+    """Whether a plate that was found leaves no room for another one in a region."""
+    inside = plate.centres_px
+    middle = inside.mean(axis=0)
+    covered = float(np.prod(np.ptp(inside, axis=0)))
+    return bool((middle > region[:2]).all() and (middle < region[2:]).all()) and covered > FILLED * _area(region)
+
+
+def _area(region: Array) -> float:
+    return float(np.prod(region[2:] - region[:2]))
+
+
+def detect_in(image_bgr: Image, region: Array, model: Model) -> Detections:
+    """Plates and wells in a part of a picture, in the picture's pixels."""
+    x1, y1, x2, y2 = region.astype(int)
+    found = model.detect(image_bgr[y1:y2, x1:x2])
+    return Detections(found.boxes + np.array([x1, y1, x1, y1]), found.scores, found.classes)
+
+
+def _add(regions: list[Array], box: Array, picture: tuple[int, int]) -> None:
+    """A region to look at, unless it is too small or too much like one of those there are."""
+    region = np.clip(np.rint(box), 0, [*picture, *picture])
+    if (region[2:] - region[:2]).min() < LEAST_REGION_PX or _area(region) > WORTH_A_LOOK * picture[0] * picture[1]:
+        return
+    for other in regions:
+        shared = np.prod(np.maximum(np.minimum(region[2:], other[2:]) - np.maximum(region[:2], other[:2]), 0))
+        if shared > SAME_REGION_IOU * (_area(region) + _area(other) - shared):
+            return
+    regions.append(region)
+
+
+def _grids(wells: Detections) -> Iterator[tuple[Grid, Detections]]:
+    """The grids among wells, each with the wells that it was fitted to: largest first, then what lies outside it."""
+    for _ in range(MOST_GRIDS):
+        grids = fit_grids(wells, SIZES_TRIED)
+        if not grids:
+            return
+        yield from ((grid, wells) for grid in grids)
+        largest = max(grids, key=lambda grid: len(grid.nodes))
+        wells = wells.where(np.setdiff1d(np.arange(len(wells.scores)), largest.members))
+
+
+def _distinct(outcomes: list[Placed | Refused]) -> list[Placed | Refused]:
+    """Each plate once, those with most wells first; plates that overlap and name their wells differently not at all."""
+    plates = sorted((o for o in outcomes if isinstance(o, Placed)), key=lambda p: -int(p.seen.sum()))
+    kept: list[Placed] = []
+    doubtful: list[Placed] = []
+    for plate in plates:
+        rival = next((other for other in kept if _overlap(plate, other)), None)
+        if rival is None:
+            kept.append(plate)
+        elif float(np.abs(rival.centres_px - plate.centres_px).max()) > AGREEMENT_PITCH * rival.pitch_px:
+            doubtful.append(rival)
+    refusals = [o for o in outcomes if isinstance(o, Refused)]
+    return [plate for plate in kept if not any(plate is other for other in doubtful)] + refusals
+
+
+def _overlap(plate: Placed, other: Placed) -> bool:
+    """Whether the middle of one lies on the other."""
+    places = project(np.linalg.inv(other.homography), plate.centres_px.mean(axis=0, keepdims=True))[0]
+    return bool((places > -0.5).all() and (places < (other.form.columns - 0.5, other.form.rows - 0.5)).all())
