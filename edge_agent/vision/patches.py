@@ -25,19 +25,19 @@ def cut_patches(  # noqa: PLR0917 - picture, mapping, shape, scale: read in that
     `patch_pitches` well pitches wide. What lies outside the picture repeats the picture's edge.
     """
     image_bgr, homography = not_finer(image_bgr, homography, rows, columns, patch_px / patch_pitches)
-    image_rgb = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
     patches = np.empty((rows * columns, patch_px, patch_px, 3), np.uint8)
     for index in range(rows * columns):
         row, column = divmod(index, columns)
         cv2.warpPerspective(
-            image_rgb,
+            image_bgr,
             homography @ _patch_to_well(column, row, patch_px, patch_pitches),
             (patch_px, patch_px),
             dst=patches[index],
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    return patches
+    strip = patches.reshape(-1, patch_px, 3)
+    return np.asarray(cv2.cvtColor(strip, cv2.COLOR_BGR2RGB), np.uint8).reshape(patches.shape)
 
 
 def _patch_to_well(column: int, row: int, side_px: int, patch_pitches: float) -> Matrix:

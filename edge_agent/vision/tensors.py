@@ -91,8 +91,9 @@ def letterbox(image_bgr: Image, width: int, height: int) -> tuple[Image, Letterb
     if turned:
         small = cv2.rotate(small, cv2.ROTATE_90_COUNTERCLOCKWISE).astype(np.uint8, copy=False)
     small = small[:height, :width]
-    canvas = np.full((height, width, 3), PADDING, np.uint8)
-    canvas[: small.shape[0], : small.shape[1]] = small[:, :, ::-1]
+    below, right = height - small.shape[0], width - small.shape[1]
+    padded = cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(PADDING,) * 3)
+    canvas = np.asarray(cv2.cvtColor(padded, cv2.COLOR_BGR2RGB), np.uint8)
     return canvas, Letterbox(scale, turned, picture_width, picture_height)
 
 
