@@ -12,7 +12,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from edge_agent.vision.patches import Image, Matrix, not_finer, pitch_px
+from edge_agent.vision.patches import Image, Matrix, pitch_px
 from edge_agent.vision.tensors import Array, softmax
 
 LETTERS: Final = tuple("ABCDEFGH")
@@ -23,9 +23,6 @@ GLYPHS: Final = (*LETTERS, *NUMBERS, NOTHING)
 PLACE_PX: Final = 36
 # Distance of the places' middle from the outermost wells, in pitches: makers put the letters further out.
 LETTERS_AT, NUMBERS_AT = 0.85, 0.75
-SUPERSAMPLING: Final = 2
-# A picture finer by more than this is averaged down first, so that sampling skips nothing.
-FINER: Final = 2.0
 # Scale of the ground that is taken away, and how many times the usual contrast is still told apart from white.
 GROUND_PX, CONTRASTS = 6.0, 3.0
 
@@ -96,31 +93,33 @@ def _read(letters: Image, numbers: Image, read_glyphs: ReadGlyphs) -> Legends:
 def _strip(image_bgr: Image, homography: Matrix, start: tuple[float, float], size: tuple[int, int]) -> Image:
     """A strip of places cut out and straightened; `start` in (column, row), `size` in places."""
     grey, homography = _part(image_bgr, homography, start, size)
-    fine = PLACE_PX * SUPERSAMPLING
-    if pitch_px(homography, len(LETTERS), len(NUMBERS)) > FINER * fine:
-        grey, homography = not_finer(grey, homography, len(LETTERS), len(NUMBERS), fine)
-    left, top = start[0] + 0.5 / fine, start[1] + 0.5 / fine
-    to_picture = homography @ np.array([[1 / fine, 0, left], [0, 1 / fine, top], [0, 0, 1]])
+    left, top = start[0] + 0.5 / PLACE_PX, start[1] + 0.5 / PLACE_PX
+    to_picture = homography @ np.array([[1 / PLACE_PX, 0, left], [0, 1 / PLACE_PX, top], [0, 0, 1]])
+    shape = (size[0] * PLACE_PX, size[1] * PLACE_PX)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    strip = cv2.warpPerspective(
-        grey, to_picture, (size[0] * fine, size[1] * fine), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-    small = cv2.resize(strip, (size[0] * PLACE_PX, size[1] * PLACE_PX), interpolation=cv2.INTER_AREA)
-    return even_out(np.asarray(small, np.uint8))
+    strip = cv2.warpPerspective(grey, to_picture, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return even_out(np.asarray(strip, np.uint8))
 
 
 def _part(
     image_bgr: Image, homography: Matrix, start: tuple[float, float], size: tuple[int, int]
 ) -> tuple[Image, Matrix]:
-    """The part of the picture that a strip lies in, grey, and the homography into it."""
+    """The part of the picture that a strip lies in, grey, and the homography into it.
+
+    It is averaged down by a whole number to no less than a place's resolution, so that sampling skips nothing.
+    """
+    shrink = max(1, int(pitch_px(homography, len(LETTERS), len(NUMBERS)) / PLACE_PX))
     corners = np.array([[start[0] + x * size[0], start[1] + y * size[1], 1] for x in (0, 1) for y in (0, 1)])
     seen = corners @ homography.T
-    limits = np.array(image_bgr.shape[1::-1])
-    first = np.clip(np.floor((seen[:, :2] / seen[:, 2:]).min(axis=0)).astype(int) - 2, 0, limits - 1)
-    last = np.clip(np.ceil((seen[:, :2] / seen[:, 2:]).max(axis=0)).astype(int) + 3, first + 1, limits)
-    part = image_bgr[first[1] : last[1], first[0] : last[0]]
-    to_part = np.array([[1, 0, -first[0]], [0, 1, -first[1]], [0, 0, 1.0]])
-    return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), np.uint8), to_part @ homography
+    places, limits = seen[:, :2] / seen[:, 2:], np.array(image_bgr.shape[1::-1])
+    first = np.clip(np.floor(places.min(axis=0)).astype(int) - shrink - 1, 0, limits - shrink)
+    last = np.clip(np.ceil(places.max(axis=0)).astype(int) + shrink + 1, first + shrink, limits)
+    width, height = (last - first) // shrink
+    part = image_bgr[first[1] : first[1] + height * shrink, first[0] : first[0] + width * shrink]
+    grey = cv2.resize(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), (width, height), interpolation=cv2.INTER_AREA)
+    # Pixels are counted at their centres: (x + 0.5) scales, not x.
+    x, y = (0.5 - first) / shrink - 0.5
+    return np.asarray(grey, np.uint8), np.array([[1 / shrink, 0, x], [0, 1 / shrink, y], [0, 0, 1.0]]) @ homography
 
 
 def even_out(strip: Image) -> Image:

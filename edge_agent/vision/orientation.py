@@ -4,7 +4,7 @@ The rule it protects: a plate put in turned by 180° must not get through. The s
 veto that, never replace it. Each piece of evidence is the log-likelihood of the plate lying as the seat says over its
 lying turned by half (positive: as the seat says), close to 0 where there is nothing to see:
 
-  layout   titrations flow on their strong side, controls do as they should (protocol.endpoint's own likelihoods)
+  layout   titrations flow on their strong side, controls do as they should (by protocol.endpoint's own likelihoods)
   tears    red cells stream towards the last row, measured in the picture, without the network
   legends  letters and numbers stand where the seat puts them (edge_agent.vision.legends)
 
@@ -29,7 +29,8 @@ from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import Array
 from protocol.assay import AssayProfile, Call
-from protocol.endpoint import WellEvidence, evidence, plate_endpoints, step_likelihoods
+from protocol.endpoint import plate_endpoints, step_likelihoods
+from protocol.evidence import WellEvidence, evidence
 from protocol.messages import Well
 from protocol.plate import PlateFormat
 
@@ -165,7 +166,7 @@ def tears_evidence(patches_rgb: Image, patch_pitches: float) -> Evidence:
 def _tear_skews(patches_rgb: Image, patch_pitches: float) -> Array:
     """Skewness of each tear along the columns: positive where it tapers towards the last row."""
     red, edge = _red_cells(patches_rgb, patch_pitches)
-    side = red.shape[1]
+    side, pixel = red.shape[1], patch_pitches / (patches_rgb.shape[1] // 2)
     count, labels, figures, _ = cv2.connectedComponentsWithStats(red, connectivity=4)
     sizes = figures[:, cv2.CC_STAT_AREA].copy()
     sizes[labels[edge]] = 0  # the background, and what reaches the rim
@@ -182,25 +183,29 @@ def _tear_skews(patches_rgb: Image, patch_pitches: float) -> Array:
     dy, dx = y - mean(y.astype(np.float64))[label], x - mean(x.astype(np.float64))[label]
     tall, wide = np.sqrt(mean(dy**2)), np.sqrt(mean(dx**2))
     skews = mean(dy**3) / np.maximum(tall, 0.1) ** 3
-    least_px, most_px = (area * (side / patch_pitches) ** 2 for area in AREA_PITCH2)
+    least_px, most_px = (area / pixel**2 for area in AREA_PITCH2)
     tears = (sizes >= least_px) & (sizes <= most_px) & (tall >= LONGER_THAN_WIDE * wide)
     return np.asarray(skews[largest[tears[largest]]], np.float64)
 
 
 def _red_cells(patches_rgb: Image, patch_pitches: float) -> tuple[Image, Mask]:
-    """Where patches are as red as cells near their middles, one above the other at half their size, and where red
-    would touch a rim. The discs keep the cells of two patches apart.
+    """Where the middles of patches are as red as cells, one above the other at half their size, and where red would
+    touch a rim. The discs keep the cells of two patches apart.
     """
-    count, side = patches_rgb.shape[0], patches_rgb.shape[1] // 2
-    offsets = ((np.arange(side) + 0.5) / side - 0.5) * patch_pitches
+    count, half = patches_rgb.shape[0], patches_rgb.shape[1] // 2
+    pixel = patch_pitches / half
+    cut = max(0, int(half / 2 - CELLS_RADIUS_PITCH / pixel) - 1)
+    side = half - 2 * cut
+    offsets = (np.arange(side) + 0.5 - side / 2) * pixel
     distance = np.hypot(*np.meshgrid(offsets, offsets))
     disc = distance < CELLS_RADIUS_PITCH
-    edge = disc & (distance > CELLS_RADIUS_PITCH - 1.5 * patch_pitches / side)
+    edge = disc & (distance > CELLS_RADIUS_PITCH - 1.5 * pixel)
     tall = patches_rgb.reshape(-1, *patches_rgb.shape[2:])
-    small = cv2.resize(tall, (side, count * side), interpolation=cv2.INTER_AREA)
-    redness = np.ascontiguousarray(cv2.cvtColor(small, cv2.COLOR_RGB2Lab)[..., 1])
-    red = (redness > NEUTRAL_A + RED_A) & np.tile(disc, (count, 1))
-    return red.astype(np.uint8), np.tile(edge, (count, 1))
+    small = cv2.resize(tall, (half, count * half), interpolation=cv2.INTER_AREA).reshape(count, half, half, 3)
+    middles = small[:, cut : cut + side, cut : cut + side].reshape(-1, side, 3)
+    redness = cv2.cvtColor(middles, cv2.COLOR_RGB2Lab)[..., 1].reshape(count, side, side)
+    red = ((redness > NEUTRAL_A + RED_A) & disc).astype(np.uint8)
+    return red.reshape(-1, side), np.tile(edge, (count, 1))
 
 
 def legends_evidence(given: Legends, turned: Legends) -> Evidence:
@@ -252,10 +257,17 @@ def flag_orientation(wells: Mapping[str, Well], standing: Standing, profile: Ass
 
 
 def _deciding(wells: Mapping[str, Well], profile: AssayProfile) -> set[str]:
-    """The wells of the series whose endpoints would be others if the plate lay turned by half."""
-    given, turned = (plate_endpoints(of, profile) for of in (wells, _turned(wells, profile.format)))
-    found = [{row: (one.last_flowing, one.step_fit) for row, one in endpoints.items()} for endpoints in (given, turned)]
-    return {name for series in profile.series if found[0][series.row] != found[1][series.row] for name in series.wells}
+    """The wells of the series whose endpoints would be others if the plate lay turned by half; where samples are single
+    wells, those that would be called otherwise.
+    """
+    turned = _turned(wells, profile.format)
+    if not profile.series:
+        return {name for name, well in wells.items() if name in turned and turned[name].call is not well.call}
+    given, other = (
+        {row: (one.last_flowing, one.by_rule, one.step_fit) for row, one in plate_endpoints(of, profile).items()}
+        for of in (wells, turned)
+    )
+    return {name for series in profile.series if given[series.row] != other[series.row] for name in series.wells}
 
 
 def evidence_figures(found: Sequence[Evidence]) -> dict[str, float]:
