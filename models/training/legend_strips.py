@@ -60,6 +60,7 @@ class Print:
     tone: float
     edge: float
     way: str
+    outlined: bool
 
 
 def draw_places(seed: int) -> tuple[Image, NDArray[np.int64]]:
@@ -67,16 +68,27 @@ def draw_places(seed: int) -> tuple[Image, NDArray[np.int64]]:
     rng = np.random.default_rng([seed, 7])
     letters = bool(rng.random() < 0.4)
     known = list(LETTERS if letters else NUMBERS)
+    hidden = float(rng.uniform(0.05, 0.6)) if rng.random() < 0.1 else 0.0
     ground = _draw_ground(rng, len(known), letters=letters)
     texts = [str(rng.choice(OTHERS)) if rng.random() < 0.08 else known[i] for i in rng.permutation(len(known))]
     press = _draw_print(rng, letters=letters)
     rims_last = bool(rng.random() < 0.6)
     if not rims_last:
         _draw_rims(rng, ground, len(known), letters=letters)
-    truth = _print_characters(rng, ground, texts, press)
+    truth = _print_characters(rng, ground, texts, press, hidden)
     if rims_last:
         _draw_rims(rng, ground, len(known), letters=letters)
+    _end_picture(ground, hidden, letters=letters)
     return split(_photograph(rng, ground)), np.array(truth, np.int64)
+
+
+def _end_picture(ground: Floats, hidden: float, *, letters: bool) -> None:
+    """The picture's edge lies in the strip, so that its last pixels repeat up to the strip's outer side."""
+    first = int(hidden * FINE)
+    if letters:
+        ground[:, :first] = ground[:, first, None]
+    else:
+        ground[:first] = ground[first]
 
 
 def _draw_print(rng: np.random.Generator, *, letters: bool) -> Print:
@@ -84,22 +96,26 @@ def _draw_print(rng: np.random.Generator, *, letters: bool) -> Print:
     sideways, upwards = (0.25, 0.08) if letters else (0.08, 0.2)
     return Print(
         face=FACES[int(rng.integers(len(FACES)))],
-        height=float(rng.uniform(0.2, 0.46)),
+        height=float(rng.uniform(0.2, 0.46) if rng.random() < 0.6 else rng.uniform(0.4, 0.72 if letters else 0.56)),
         width=float(rng.uniform(0.75, 1.25)),
-        weight=int(rng.integers(-1, 3)),
+        weight=int(rng.integers(-2, 3)),
         offset=(float(rng.uniform(-sideways, sideways)), float(rng.uniform(-upwards, upwards))),
         tone=float(rng.choice([-1, 1], p=[0.65, 0.35]) * np.exp(rng.uniform(np.log(5), np.log(90)))),
         edge=float(rng.uniform(-0.8, 0.8)) if rng.random() < 0.4 else 0.0,
         way=way,
+        outlined=bool(rng.random() < 0.15),
     )
 
 
-def _print_characters(rng: np.random.Generator, ground: Floats, texts: list[str], press: Print) -> list[int]:
-    """Lay the characters on the strip; haze hides some of them."""
+def _print_characters(
+    rng: np.random.Generator, ground: Floats, texts: list[str], press: Print, hidden: float
+) -> list[int]:
+    """Lay the characters on the strip; haze hides some of them, and the picture may end before they do."""
     if press.way == "none":
         return [GLYPHS.index(NOTHING)] * len(texts)
     haze = np.clip(_smooth(rng, len(texts), 3) * 0.6 + rng.uniform(0.4, 1.1), 0, 1)
     vertical = ground.shape[0] > ground.shape[1]
+    cut = hidden > 0.5 + press.offset[0 if vertical else 1] - 0.15 * press.height
     truth = []
     for index, text in enumerate(texts):
         seen = float(haze[index]) * (rng.random() > 0.05)
@@ -107,7 +123,8 @@ def _print_characters(rng: np.random.Generator, ground: Floats, texts: list[str]
         mask = _placed(rng, text, press)
         relief = mask - np.roll(mask, (2, 2), (0, 1))
         place += press.tone * seen * (mask * (1 - abs(press.edge)) + relief * press.edge)
-        truth.append(_truth(text, press, seen))
+        meant = _truth(text, press, seen)
+        truth.append(IGNORED if cut and meant != GLYPHS.index(NOTHING) else meant)
     return truth
 
 
@@ -122,7 +139,7 @@ def _truth(text: str, press: Print, seen: float) -> int:
 
 def _placed(rng: np.random.Generator, text: str, press: Print) -> Floats:
     """One character's mask in its place."""
-    glyph = _glyph(text, press.face, press.weight)
+    glyph = _glyph(text, press.face, press.weight, outlined=press.outlined)
     high, wide = glyph.shape
     scale = press.height * FINE / high
     angle = float(np.deg2rad(rng.normal(0, 2))) + (np.pi if press.way == "turned" else 0.0)
@@ -136,9 +153,9 @@ def _placed(rng: np.random.Generator, text: str, press: Print) -> Floats:
     return np.asarray(placed, np.float32)
 
 
-@lru_cache(maxsize=4096)
-def _glyph(text: str, face: str | int, weight: int) -> Floats:
-    """A character's mask, cropped; `weight` makes it bolder or thinner."""
+@lru_cache(maxsize=8192)
+def _glyph(text: str, face: str | int, weight: int, *, outlined: bool) -> Floats:
+    """A character's mask, cropped; `weight` makes it bolder or thinner, `outlined` leaves the rim of its strokes."""
     if isinstance(face, int):
         canvas = np.zeros((160, 240), np.uint8)
         cv2.putText(canvas, text, (30, 110), face, 2.6, (255,), 5 + 2 * weight, cv2.LINE_AA)
@@ -147,7 +164,9 @@ def _glyph(text: str, face: str | int, weight: int) -> Floats:
         ImageDraw.Draw(sheet).text((30, 30), text, fill=255, font=ImageFont.truetype(str(FONTS / face), 76))
         canvas = np.array(sheet)
         kernel = np.ones((1 + 2 * abs(weight),) * 2, np.uint8)
-        canvas = np.asarray(cv2.dilate(canvas, kernel), np.uint8) if weight > 0 else canvas
+        canvas = np.asarray((cv2.dilate if weight > 0 else cv2.erode)(canvas, kernel), np.uint8)
+    if outlined:
+        canvas = np.asarray(cv2.morphologyEx(canvas, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)), np.uint8)
     rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
     return canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32) / 255
 

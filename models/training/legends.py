@@ -58,11 +58,13 @@ def draw_strips(count: int, seed: int, processes: int) -> tuple[Image, NDArray[n
     return places[truth != IGNORED], truth[truth != IGNORED]
 
 
-def train_legends(places: Image, truth: NDArray[np.int64], out: Path, epochs: int) -> None:
-    """Teach LegendsNet; the running average of the weights is kept."""
+def train_legends(places: Image, truth: NDArray[np.int64], out: Path, epochs: int, start: Path | None) -> None:
+    """Teach LegendsNet, going on from `start` if given; the running average of the weights is kept."""
     torch.manual_seed(TRAIN_SEED)
     rng = np.random.default_rng(TRAIN_SEED)
     net = LegendsNet().to(memory_format=torch.channels_last).train()
+    if start is not None:
+        net.load_state_dict(torch.load(start, weights_only=True))
     average = Average(net, 0.998)
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * (len(places) // BATCH))
@@ -70,7 +72,7 @@ def train_legends(places: Image, truth: NDArray[np.int64], out: Path, epochs: in
     for epoch in range(epochs):
         losses = []
         for chosen in rng.permutation(len(places))[: len(places) // BATCH * BATCH].reshape(-1, BATCH):
-            inputs = torch.from_numpy(places[chosen][:, None]).float() / 255
+            inputs = torch.from_numpy(vary(places[chosen], rng)[:, None]).float() / 255
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(inputs.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(logits.float(), torch.from_numpy(truth[chosen]), label_smoothing=0.01)
@@ -83,7 +85,14 @@ def train_legends(places: Image, truth: NDArray[np.int64], out: Path, epochs: in
         average.save(out)
         print(f"{time.monotonic() - started:6.0f} s  epoch {epoch + 1}  loss {np.mean(losses):.4f}", flush=True)
     steps, minutes = epochs * (len(places) // BATCH), round((time.monotonic() - started) / 60, 1)
-    out.with_suffix(".json").write_text(json.dumps({"renders": len(places), "steps": steps, "minutes": minutes}))
+    note = {"renders": len(places), "steps": steps, "minutes": minutes} | ({"start": start.stem} if start else {})
+    out.with_suffix(".json").write_text(json.dumps(note))
+
+
+def vary(places: Image, rng: np.random.Generator) -> Image:
+    """The same places a little aside, half of them dark for light: strips are costly to draw."""
+    places = np.roll(places, rng.integers(-2, 3, 2), (1, 2))
+    return np.where(rng.random((len(places), 1, 1)) < 0.5, places, 255 - places)
 
 
 def accuracy(weights: Path, places: Image, truth: NDArray[np.int64]) -> dict[str, float]:
@@ -107,6 +116,7 @@ def main() -> None:
     parser.add_argument("--strips", type=int, default=24_000)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
@@ -116,7 +126,7 @@ def main() -> None:
         places, truth = draw_strips(arguments.strips, LEGENDS_SEED, arguments.threads)
         np.savez(cached, places=places, truth=truth)
     with np.load(cached) as drawn:
-        train_legends(drawn["places"], drawn["truth"], DATA / "legends.pt", arguments.epochs)
+        train_legends(drawn["places"], drawn["truth"], DATA / "legends.pt", arguments.epochs, arguments.start)
     unseen = draw_strips(1000, LEGENDS_SEED - 10_000, arguments.threads)
     print(json.dumps(accuracy(DATA / "legends.pt", *unseen)))
 
