@@ -31,6 +31,7 @@ from models.training.spec import Floats, Image
 
 DATA = Path("train-data")
 WELLS_SEED, CALLS_SEED, TRAIN_SEED = 1_000_000, 2_000_000, 7
+WELLS_RATE = 2e-3
 
 
 class Average:
@@ -53,13 +54,15 @@ class Average:
         torch.save({name: value.to(own[name].dtype) for name, value in self._state.items()}, path)
 
 
-def train_wells(folder: Path, out: Path, steps: int, start: Path | None, batch: int = 8) -> None:
+def train_wells(
+    folder: Path, out: Path, steps: int, start: Path | None, *, rate: float = WELLS_RATE, batch: int = 8
+) -> None:
     """Teach WellsNet, going on from `start` if given; a checkpoint every 100 steps lets a first model be tried."""
     torch.manual_seed(TRAIN_SEED)
     rng = np.random.default_rng(TRAIN_SEED)
     net = _started(WellsNet(), start)
     average, loss_of = Average(net, 0.997), DetectorLoss()
-    optimiser = _optimiser(net, 2e-3, 2e-2)
+    optimiser = _optimiser(net, rate, 2e-2)
     started, seen = time.monotonic(), []
     with ThreadPoolExecutor(1) as ahead:
         batches = _wells_batches(folder, rng, batch)
@@ -67,7 +70,7 @@ def train_wells(folder: Path, out: Path, steps: int, start: Path | None, batch: 
         for step in range(steps):
             pictures, classes, targets = pending.result()
             pending = ahead.submit(next, batches)
-            _set_rate(optimiser, 2e-3, step, steps, warm=60)
+            _set_rate(optimiser, rate, step, steps, warm=60)
             with torch.autocast("cpu", torch.bfloat16):
                 outputs = net(_lit(pictures))
             loss, overlap = loss_of(outputs, classes, targets)
@@ -183,6 +186,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--rate", type=float, default=WELLS_RATE, help="highest learning rate of wells")
     parser.add_argument("--seed", type=int, default=TRAIN_SEED, help="of calls; another one writes calls-seed<N>.pt")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -192,7 +196,7 @@ def main() -> None:
     if arguments.network == "wells":
         if not folder.exists():
             write_wells(folder, arguments.renders or 3600, WELLS_SEED, arguments.threads)
-        train_wells(folder, DATA / "wells.pt", arguments.steps, arguments.start)
+        train_wells(folder, DATA / "wells.pt", arguments.steps, arguments.start, rate=arguments.rate)
     else:
         if not folder.exists():
             write_calls(folder, arguments.renders or 700, CALLS_SEED, arguments.threads)
