@@ -6,7 +6,6 @@ Without them this part is skipped. Pictures within a set are siblings, so result
 from __future__ import annotations
 
 import json
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ import numpy as np
 
 from edge_agent.frame import Frame
 from edge_agent.vision import Model, Refused, read_plate
-from edge_agent.vision.locate import locate_plate
 from edge_agent.vision.patches import cut_patches
+from models.training.found import count_photographs
 from models.training.measure import call_scores, confusion, endpoints
 from models.training.spec import CLASSES, Doubles, Image, project, well_names
-from protocol.plate import Seat, plate_format
+from protocol.plate import Seat
 from protocol.profiles import profile_named
 
-RIGHT_PITCHES = 0.3  # the labels themselves are good to 0.15
 NO_CALL = len(CLASSES)
 
 
@@ -32,7 +30,7 @@ def measure_photographs(model: Model, folder: Path) -> dict[str, Any]:
     return {
         "hi_titration": _titration(model, folder / "hi" / "hi-plate-62"),
         "hi_three_wells": _three_wells(model, folder / "hi" / "hi-plate-three-wells"),
-        "found_per_set": _find_plates(model, folder / "other"),
+        "found_per_set": count_photographs(model, folder / "other"),
     }
 
 
@@ -85,41 +83,6 @@ def _three_wells(model: Model, stem: Path) -> dict[str, Any]:
             "cells_found": int((~empty & with_cells).sum()),
         }
     return report
-
-
-def _find_plates(model: Model, folder: Path) -> dict[str, dict[str, int]]:
-    """Per set: plates placed right, refused, or wrong. "wrong" is the number that must be nought."""
-    report: dict[str, dict[str, int]] = {}
-    for path in sorted(folder.glob("*/*.json")):
-        label = json.loads(path.read_text())
-        picture = next((p for p in map(path.with_suffix, (".jpg", ".png")) if p.exists()), None)
-        if not isinstance(label.get("plates"), list) or picture is None:
-            continue
-        outcome = _placed_outcome(model, np.asarray(cv2.imread(str(picture)), np.uint8), label["plates"])
-        report.setdefault(path.parent.name, Counter())[outcome] += 1
-    return {name: dict(sorted(outcomes.items())) for name, outcomes in report.items()}
-
-
-def _placed_outcome(model: Model, image: Image, plates: list[dict[str, Any]]) -> str:
-    form = plate_format(plates[0]["rows"] * plates[0]["cols"])
-    try:
-        placed = locate_plate(image, model, expected=form, seat=None)
-    except Refused as refused:
-        return f"refused_{refused.reason}"
-    centres = placed.centres_px
-    rows, columns = form.rows, form.columns
-    found = centres[[0, columns - 1, (rows - 1) * columns, rows * columns - 1]]
-    for plate in plates:
-        corners = np.array(_corner_list(plate["corners"]), np.float64)
-        # Orientation is not the question here: each labelled corner must have a found corner.
-        apart = np.hypot(*np.moveaxis(corners[:, None] - found[None], 2, 0)).min(axis=1)
-        if float(apart.max()) < RIGHT_PITCHES * placed.pitch_px:
-            return "right"
-    return "wrong"
-
-
-def _corner_list(corners: Any) -> list[list[float]]:
-    return [list(corner) for corner in (corners.values() if isinstance(corners, dict) else corners)]
 
 
 def load_labelled(stem: Path) -> tuple[dict[str, Any], Image, Doubles]:
