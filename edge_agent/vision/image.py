@@ -21,6 +21,9 @@ MAX_MEGAPIXELS: Final = 60
 # Above this a photograph is shrunk while it is decoded: 12 megapixels show a well in more pixels than a patch has.
 WORKING_MEGAPIXELS: Final = 12
 MIN_SIDE_PX: Final = 64
+# A JPEG in several scans is held whole while it is decoded, two bytes for every number in it, however small it is
+# wanted; and each scan goes over all of it once more. Cameras write one scan, "progressive" files about ten.
+MAX_HELD_MB, MAX_SCANS = 150, 32
 
 MediaType = Literal["image/jpeg", "image/png"]
 
@@ -42,16 +45,21 @@ _OTHERS: Final = (
 # A marker in entropy-coded data: 0xFF, then neither a stuffed zero, nor a restart, nor a fill byte.
 _MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself before it is decoded; the size is as stored, before any turn by EXIF."""
+    """What a file says of itself before it is decoded; the size is as stored, before any turn by EXIF.
+
+    `channels` counts a colour that is stored at a quarter of the size as a quarter.
+    """
 
     media_type: MediaType
     width_px: int
     height_px: int
+    channels: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ def read_header(content: bytes) -> Header:
     elif content.startswith(_JPEG):
         header = _jpeg_header(content)
         _check_size(header)
-        _check_jpeg_end(content)
+        _check_scans(header, *_scans(content))
     else:
         raise Refused("not_an_image", f"the file is {_kind(content)} (expected a JPEG or PNG photograph)")
     return header
@@ -134,7 +142,7 @@ def _png_header(content: bytes) -> Header:
     if content[8:16] != b"\0\0\0\rIHDR":
         raise Refused("not_an_image", f"the PNG file begins with {content[8:16]!r} (expected its header, IHDR)")
     width, height = struct.unpack(">II", content[16:24])
-    return Header("image/png", width, height)
+    return Header("image/png", width, height, 3)
 
 
 def _check_png(content: bytes) -> None:
@@ -164,28 +172,52 @@ def _jpeg_header(content: bytes) -> Header:
             position += 1
         elif marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", content, position + 5)
-            return Header("image/jpeg", width, height)
+            return Header("image/jpeg", width, height, _channels(content[position + 9 : position + 22]))
         else:
             position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     raise Refused("truncated", f"the JPEG file ends after {len(content)} bytes (expected its header)")
 
 
-def _check_jpeg_end(content: bytes) -> None:
-    """Follow the segments to the end marker: one inside an embedded thumbnail does not count."""
-    position = 2
+def _channels(frame: bytes) -> float:
+    """From a frame's components: how many, then for each its name, its samples across and down, its table."""
+    samples = [(sampling >> 4) * (sampling & 15) for sampling in frame[2 : 1 + 3 * int.from_bytes(frame[:1]) : 3]]
+    most = max(samples, default=0)
+    return sum(samples) / most if most else 4
+
+
+def _scans(content: bytes) -> tuple[int, bool]:
+    """How many scans a JPEG has, and whether it is progressive; refused where it does not end.
+
+    Segments are followed to the end marker: one inside an embedded thumbnail does not count.
+    """
+    position, scans, progressive = 2, 0, False
     while position + 4 <= len(content):
         marker = content[position + 1]
         if marker == _END_OF_IMAGE:
-            return
+            return scans, progressive
         if marker == 0xFF:
             position += 1
             continue
+        progressive |= marker in _PROGRESSIVE
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
         if marker == _START_OF_SCAN:
+            scans += 1
             found = _MARKER.search(content, position)
             if found is None:
                 break
             position = found.start()
             if content[position + 1] == _END_OF_IMAGE:
-                return
+                return scans, progressive
     raise Refused("truncated", f"the JPEG file ends after {len(content)} bytes (expected its end marker)")
+
+
+def _check_scans(header: Header, scans: int, progressive: bool) -> None:
+    if scans > MAX_SCANS:
+        raise Refused("too_large", f"the JPEG file has {scans} scans (expected one, at most {MAX_SCANS})")
+    held_mb = 2 * header.channels * header.width_px * header.height_px / 2**20
+    if (progressive or scans > 1) and held_mb > MAX_HELD_MB:
+        raise Refused(
+            "too_large",
+            f"the JPEG file needs {held_mb:.0f} MB to be decoded, because it is progressive or in several scans "
+            f"(expected at most {MAX_HELD_MB} MB): let the camera save it as a baseline JPEG",
+        )

@@ -10,6 +10,7 @@ import pytest
 from edge_agent.frame import MAX_PHOTO_BYTES
 from edge_agent.vision.image import open_photograph, read_header
 from edge_agent.vision.refusal import Refused
+from tests.edge_agent.vision.odd_files import BASELINE, PROGRESSIVE, blank_jpeg, png
 
 
 def picture(width: int = 320, height: int = 240) -> np.ndarray:
@@ -21,12 +22,7 @@ def encoded(suffix: str, image: np.ndarray | None = None) -> bytes:
 
 
 def png_claiming(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b""))
-    packed = (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+    return png(width, height, zlib.compress(b"\0" * 1000))
 
 
 def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
@@ -58,6 +54,53 @@ def test_what_is_no_photograph_is_refused(content: bytes, reason: str, says: str
         open_photograph(content)
     assert caught.value.reason == reason
     assert says in caught.value.detail
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("eighths", range(1, 8))
+def test_a_file_cut_off_anywhere_is_refused(suffix: str, eighths: int) -> None:
+    content = encoded(suffix)
+    with pytest.raises(Refused, match="truncated"):
+        open_photograph(content[: len(content) * eighths // 8])
+
+
+@pytest.mark.parametrize(("suffix", "name"), [(".webp", "WebP"), (".tiff", "TIFF"), (".bmp", "BMP")])
+def test_another_kind_of_picture_is_refused_by_its_name(suffix: str, name: str) -> None:
+    with pytest.raises(Refused, match=f"a {name} picture"):
+        open_photograph(encoded(suffix))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_single_pixel_is_refused(suffix: str) -> None:
+    with pytest.raises(Refused, match="1 × 1 px"):
+        open_photograph(encoded(suffix, picture(1, 1)))
+
+
+def test_sixteen_bits_are_read_as_eight() -> None:
+    deep = encoded(".png", picture().astype(np.uint16) * 257)
+    assert (open_photograph(deep).image_bgr == picture()).all()
+
+
+def test_cmyk_is_read_as_a_colour_picture() -> None:
+    assert open_photograph(blank_jpeg(320, 240, colours=4)).image_bgr.shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize(("frame", "scans"), [(PROGRESSIVE, 1), (BASELINE, 2)])
+def test_a_jpeg_that_is_held_whole_to_be_decoded_has_a_limit(frame: int, scans: int) -> None:
+    with pytest.raises(Refused, match=r"needs 229 MB to be decoded.*baseline"):
+        open_photograph(blank_jpeg(7530, 5312, frame=frame, scans=scans))
+
+
+def test_a_jpeg_of_too_many_scans_is_refused() -> None:
+    assert open_photograph(blank_jpeg(320, 240, frame=PROGRESSIVE, scans=32)).width_px == 320
+    with pytest.raises(Refused, match="33 scans"):
+        open_photograph(blank_jpeg(320, 240, frame=PROGRESSIVE, scans=33))
+
+
+@pytest.mark.parametrize("cut", range(3, 110, 7))
+def test_a_jpeg_that_ends_in_its_header_is_refused(cut: int) -> None:
+    with pytest.raises(Refused, match="truncated"):
+        read_header(blank_jpeg(320, 240)[:cut])
 
 
 def test_a_flipped_bit_in_a_png_is_refused() -> None:
