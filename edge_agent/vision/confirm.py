@@ -197,8 +197,8 @@ def _rim_plane(homography: Matrix, nodes: Ints, centres: Array) -> Matrix:
         fit = np.linalg.solve(design.T @ weighted + PLANE_RIDGE, weighted.T @ wanted)
         apart = (wanted - design @ fit).reshape(2, -1)
         weight = np.tile(1 / (1 + (np.hypot(*apart) / PLANE_OUTLIER) ** 2), 2)
-    perspective = -fit[6:] / size
     move = np.array([[1 + fit[1] / size, fit[2] / size, fit[0]], [fit[4] / size, 1 + fit[5] / size, fit[3]], [0, 0, 1]])
-    move[2, :2] = perspective
+    # x / (1 + g·x) is about x - g·x².
+    move[2, :2] = -fit[6:] / size**2
     there = np.array([[1, 0, middle[0]], [0, 1, middle[1]], [0, 0, 1.0]])
     return np.asarray(there @ move @ np.linalg.inv(there))

@@ -25,15 +25,13 @@ BOX_ROOM: Final = 0.12
 ROOM_PITCHES: Final = 1.5
 # A cut-out of nearly the whole picture shows the network nothing new.
 WORTH_A_LOOK: Final = 0.85
-SAME_REGION_IOU, LEAST_REGION_PX = 0.8, 32
+SAME_REGION_IOU, LEAST_REGION_PX = 0.7, 32
 MOST_REGIONS: Final = 6
 # Grids taken from one look, one after the other, each from what the one before it left.
 MOST_GRIDS, SIZES_TRIED = 3, 3
 FEWEST_TRIED, MOST_PER_WELL = 300, 3
 # Rims and floors of one plate may lie nearly so far apart; a wrong column is a whole pitch.
 AGREEMENT_PITCH: Final = 0.5
-# The wells of one plate cover so much of a region that was cut out for one plate.
-FILLED: Final = 0.35
 # Share of a plate's wells that makes a grid worth a nearer look.
 ENOUGH: Final = 0.15
 
@@ -53,24 +51,27 @@ class Asked:
 
 
 def find_plates(image_bgr: Image, model: Model, *, expected: PlateFormat, seat: Seat | None) -> list[Placed | Refused]:
-    """Every plate of a format in the picture, most wells first; then why other candidates were refused."""
+    """Every plate of a format in the picture, as the nearest look has it; then why other candidates were refused."""
     asked = Asked(expected, seat, np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.uint8))
-    outcomes: list[Placed | Refused] = []
+    plates: list[tuple[float, Placed]] = []
+    refusals: list[Refused] = []
     regions = [np.array([0, 0, *asked.picture])]
     for index in range(MOST_REGIONS):
         if index == len(regions):
             break
-        if index and any(isinstance(one, Placed) and _fills(one, regions[index]) for one in outcomes):
-            continue
         found = detect_in(image_bgr, regions[index], model)
         for grid, wells in _grids(_best(found.of(WELL), expected)):
-            outcomes += _outcomes(grid, wells, found.of(PLATE).boxes, asked)
-            if index == 0 and len(grid.nodes) >= ENOUGH * expected.wells:
+            for outcome in _outcomes(grid, wells, found.of(PLATE).boxes, asked):
+                if isinstance(outcome, Refused):
+                    refusals.append(outcome)
+                    continue
+                plates.append((_area(regions[index]), outcome))
+            if len(grid.nodes) >= ENOUGH * expected.wells:
                 _add(regions, plate_bounds(grid, expected, ROOM_PITCHES), asked.picture)
         for box in found.of(PLATE).boxes:
             room = BOX_ROOM * max(box[2] - box[0], box[3] - box[1])
             _add(regions, box + room * np.array([-1, -1, 1, 1]), asked.picture)
-    return _distinct(outcomes)
+    return [*_distinct(plates), *refusals]
 
 
 def _outcomes(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> list[Placed | Refused]:
@@ -90,14 +91,6 @@ def _best(wells: Detections, expected: PlateFormat) -> Detections:
     """The best detections: more of them than this are noise."""
     most = max(FEWEST_TRIED, MOST_PER_WELL * expected.wells)
     return wells.where(np.arange(min(len(wells.scores), most)))
-
-
-def _fills(plate: Placed, region: Array) -> bool:
-    """Whether a plate that was found leaves no room for another one in a region."""
-    inside = plate.centres_px
-    middle = inside.mean(axis=0)
-    covered = float(np.prod(np.ptp(inside, axis=0)))
-    return bool((middle > region[:2]).all() and (middle < region[2:]).all()) and covered > FILLED * _area(region)
 
 
 def _area(region: Array) -> float:
@@ -134,19 +127,17 @@ def _grids(wells: Detections) -> Iterator[tuple[Grid, Detections]]:
         wells = wells.where(np.setdiff1d(np.arange(len(wells.scores)), largest.members))
 
 
-def _distinct(outcomes: list[Placed | Refused]) -> list[Placed | Refused]:
-    """Each plate once, those with most wells first; plates that overlap and name their wells differently not at all."""
-    plates = sorted((o for o in outcomes if isinstance(o, Placed)), key=lambda p: -int(p.seen.sum()))
+def _distinct(plates: list[tuple[float, Placed]]) -> list[Placed]:
+    """Each plate once, as the nearest look has it; not at all where two looks name its wells differently."""
     kept: list[Placed] = []
     doubtful: list[Placed] = []
-    for plate in plates:
+    for _, plate in sorted(plates, key=lambda look: (look[0], -int(look[1].seen.sum()))):
         rival = next((other for other in kept if _overlap(plate, other)), None)
         if rival is None:
             kept.append(plate)
         elif float(np.abs(rival.centres_px - plate.centres_px).max()) > AGREEMENT_PITCH * rival.pitch_px:
             doubtful.append(rival)
-    refusals = [o for o in outcomes if isinstance(o, Refused)]
-    return [plate for plate in kept if not any(plate is other for other in doubtful)] + refusals
+    return [plate for plate in kept if not any(plate is other for other in doubtful)]
 
 
 def _overlap(plate: Placed, other: Placed) -> bool:
