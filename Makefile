@@ -34,6 +34,7 @@ bench: $(VENV)/.dev ## Print the benchmarks: ratios beside a peer or a ceiling, 
 
 docs: $(VENV)/.dev ## Make the generated pages and example files anew
 	@$(BIN)/python -m protocol.page > docs/protocol.md
+	@$(BIN)/python -m models.training.reading_page
 
 lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyproject.toml
 	@sh provisioning/lock.sh $(BIN)/uv
@@ -47,8 +48,8 @@ model: .venv-train/.done $(VENV)/.dev ## Render, train, export and evaluate a ne
 	@.venv-train/bin/python -m models.training.export --out $(RELEASE)
 	@$(BIN)/python -m models.training.evaluate --release $(RELEASE) --plates "$${WELLREAD_PLATES:-../shared/plates}"
 
-evaluate: $(VENV)/.dev ## Measure the released model on renders, and on photographs where they are present
-	@$(BIN)/python -m models.training.evaluate --plates "$${WELLREAD_PLATES:-../shared/plates}"
+evaluate: $(VENV)/.dev ## Measure RELEASE (ONLY=rivals,… parts of it) on renders, and on photographs where they are present
+	@$(BIN)/python -m models.training.evaluate --release $(RELEASE) $(if $(ONLY),--only $(ONLY)) --plates "$${WELLREAD_PLATES:-../shared/plates}"
 
 clean: ## Remove what set-up made
 	rm -rf $(VENV) .venv-train build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-data

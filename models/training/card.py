@@ -10,6 +10,7 @@ from models.training.tables import (
     agreement_table,
     calibration_table,
     confusion_table,
+    found_table,
     rivals_table,
     temperatures_table,
 )
@@ -180,12 +181,6 @@ def _photographs(photographs: dict[str, Any]) -> str:
             rows += ["", f"{name.replace('_', ' ').capitalize()}:", "", confusion_table(titration[name]["confusion"])]
     rows += [f"An almost empty plate ({three['wells_empty']} empty wells, {three['wells_with_cells']} with cells):\n"]
     rows += [f"- {name.replace('_', ' ')}: {three[name]}" for name in ("corners_given", "end_to_end")]
-    rows += [
-        "\nPlates of other assays and cameras: wells placed, before the limits of quality, "
-        "which refuse some of these:\n",
-        "| set | outcomes |",
-        "|---|---|",
-    ]
-    for name, outcomes in photographs["found_per_set"].items():
-        rows.append(f"| {name} | {', '.join(f'{count} {outcome}' for outcome, count in outcomes.items())} |")
+    rows += ["\nPlates of other assays and cameras, before the limits of quality, which refuse some of these:\n"]
+    rows += [found_table(photographs["found_per_set"])]
     return "\n".join([*rows, ""])

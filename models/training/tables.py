@@ -43,6 +43,29 @@ def temperatures_table(rows: Sequence[Mapping[str, float]]) -> str:
     return "\n".join([*head, *lines, ""])
 
 
+def found_table(sets: Mapping[str, Mapping[str, float]]) -> str:
+    """Plates of other assays and cameras, found or not, by set; releases before v2 counted outcomes alone."""
+    if all("labelled" in figures for figures in sets.values()):
+        keys = (
+            *("labelled", "found", "wrong", "pictures_read", "pictures_read_wrong"),
+            *("centre_error_median", "centre_error_p95"),
+        )
+        head = [
+            "| set | plates | found | wrong | pictures read | read wrong | centre error, pitches | p95 |",
+            "|---" * 8 + "|",
+        ]
+        lines = [
+            f"| {name} | " + " | ".join(str(figures.get(key, "–")) for key in keys) + " |"
+            for name, figures in sets.items()
+        ]
+        return "\n".join([*head, *lines])
+    lines = [
+        f"| {name} | {', '.join(f'{count} {outcome}' for outcome, count in outcomes.items())} |"
+        for name, outcomes in sets.items()
+    ]
+    return "\n".join(["| set | outcomes |", "|---|---|", *lines])
+
+
 def rivals_table(report: Mapping[str, Any]) -> str:
     """Every judge on every set, the almost empty plate, and another detector's plate."""
     if not report:
