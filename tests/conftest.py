@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 _PLATES = os.environ.get("WELLREAD_PLATES")
+_YOLO11N = os.environ.get("WELLREAD_YOLO11N")
 for _name in [name for name in os.environ if name.startswith("WELLREAD_")]:
     del os.environ[_name]
 
@@ -17,3 +18,11 @@ def plates() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no photographs at {folder} (set WELLREAD_PLATES to a folder that has them)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def yolo11n() -> Path:
+    """The network that reading a plate is timed beside; the benchmark is skipped where it is absent."""
+    if not _YOLO11N:
+        pytest.skip("no peer to time beside (sh tests/benchmarks/make_baseline.sh FOLDER, then set WELLREAD_YOLO11N)")
+    return Path(_YOLO11N)

@@ -3,7 +3,11 @@
 import struct
 import zlib
 
+import cv2
+import numpy as np
+
 PROGRESSIVE, BASELINE = 0xC2, 0xC0
+FORTY_MEGAPIXELS = (7530, 5312)
 
 
 def blank_jpeg(width: int, height: int, *, colours: int = 3, frame: int = BASELINE, scans: int = 1) -> bytes:
@@ -51,3 +55,20 @@ def png(width: int, height: int, pixels: bytes, *, bits: int = 8) -> bytes:
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def large_files(photograph: np.ndarray) -> dict[str, bytes]:
+    """A photograph enlarged to 40 megapixels, and files that unpack to as much or more."""
+    large = cv2.resize(photograph, FORTY_MEGAPIXELS, interpolation=cv2.INTER_LINEAR)
+    return {
+        "photograph.jpg": cv2.imencode(".jpg", large)[1].tobytes(),
+        "progressive.jpg": cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),
+        "black.png": blank_png(*FORTY_MEGAPIXELS),
+        "black-16-bit.png": blank_png(*FORTY_MEGAPIXELS, bits=16),
+        "cmyk.jpg": blank_jpeg(*FORTY_MEGAPIXELS, colours=4),
+        "three-scans.jpg": blank_jpeg(*FORTY_MEGAPIXELS, scans=3),
+        "progressive-full-colour.jpg": blank_jpeg(*FORTY_MEGAPIXELS, frame=PROGRESSIVE),
+        "many-scans.jpg": blank_jpeg(3000, 2000, frame=PROGRESSIVE, scans=500),
+        "bomb.png": blank_png(30_000, 3_000),
+        "claims-to-be-a-bomb.png": png(30_000, 30_000, b""),
+    }

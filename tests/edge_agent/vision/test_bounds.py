@@ -8,12 +8,11 @@ import pytest
 
 from models.training.render import PlateSpec, render_plate
 from tests.edge_agent.vision.conftest import jpeg
-from tests.edge_agent.vision.odd_files import PROGRESSIVE, blank_jpeg, blank_png, png
+from tests.edge_agent.vision.odd_files import large_files
 from tests.edge_agent.vision.reading_process import read_apart
 
 MOST_RESIDENT_MB = 150
 MOST_EXTRA_MB = 200
-FORTY_MEGAPIXELS = (7530, 5312)
 
 
 @pytest.fixture(scope="module")
@@ -25,35 +24,13 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def large(usual: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The same plate at 40 megapixels, and files that unpack to as much or more."""
-    photograph = cv2.resize(cv2.imread(str(usual)), FORTY_MEGAPIXELS, interpolation=cv2.INTER_LINEAR)
-    progressive = cv2.imencode(".jpg", photograph, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
-    files = {
-        "photograph.jpg": jpeg(photograph),
-        "progressive.jpg": progressive,
-        "black.png": blank_png(*FORTY_MEGAPIXELS),
-        "black-16-bit.png": blank_png(*FORTY_MEGAPIXELS, bits=16),
-        "cmyk.jpg": blank_jpeg(*FORTY_MEGAPIXELS, colours=4),
-        "three-scans.jpg": blank_jpeg(*FORTY_MEGAPIXELS, scans=3),
-        "progressive-full-colour.jpg": blank_jpeg(*FORTY_MEGAPIXELS, frame=PROGRESSIVE),
-        "many-scans.jpg": blank_jpeg(3000, 2000, frame=PROGRESSIVE, scans=500),
-        "bomb.png": blank_png(30_000, 3_000),
-        "claims-to-be-a-bomb.png": png(30_000, 30_000, b""),
-    }
-    folder = tmp_path_factory.mktemp("large")
-    return [write(folder / name, content) for name, content in files.items()]
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
-
-
-@pytest.fixture(scope="module")
-def outcomes(usual: Path, large: list[Path]) -> dict[str, dict[str, Any]]:
-    """What one process made of all of them, one after the other."""
-    return {line["file"]: line for line in read_apart([usual, *large])}
+def outcomes(usual: Path) -> dict[str, dict[str, Any]]:
+    """What one process made of the usual photograph and of all large files, one after the other."""
+    files = [usual]
+    for name, content in large_files(cv2.imread(str(usual))).items():
+        files.append(usual.parent / name)
+        files[-1].write_bytes(content)
+    return {line["file"]: line for line in read_apart(files)}
 
 
 def test_reading_holds_little_memory(usual: Path) -> None:
