@@ -73,17 +73,20 @@ def _band(slopes: dict[float, Slopes], fine: float, coarse: float) -> Slopes:
 
 def _motion_pitch(fine: Slopes, coarse: Slopes) -> float:
     """From how unequally fine detail is left in the four directions, measured by the coarse detail there."""
-    left = [
-        np.median(np.log((_power(fine, angle) + 1e-3) / (_power(coarse, angle) + 1e-3))) for angle in DIRECTIONS_DEGREES
+    left = np.median(np.log((_powers(fine) + 1e-3) / (_powers(coarse) + 1e-3)), axis=1)
+    return math.sqrt(3 * float(np.ptp(left))) / (math.pi * FINE_PER_PITCH)
+
+
+def _powers(slopes: Slopes) -> Array:
+    """Mean square slope in each direction, per patch: (directions, patches)."""
+    right, down = slopes
+    squares = [
+        np.einsum("np,np->n", one, other) / right.shape[1]
+        for one, other in ((right, right), (right, down), (down, down))
     ]
-    return math.sqrt(3 * float(max(left) - min(left))) / (math.pi * FINE_PER_PITCH)
-
-
-def _power(slopes: Slopes, angle_degrees: float) -> Array:
-    """Mean square slope in one direction, per patch."""
-    angle = math.radians(angle_degrees)
-    along = slopes[0] * np.float32(math.cos(angle)) + slopes[1] * np.float32(math.sin(angle))
-    return np.asarray(np.mean(along**2, axis=1))
+    angles = np.radians(DIRECTIONS_DEGREES)
+    shares = np.stack([np.cos(angles) ** 2, 2 * np.cos(angles) * np.sin(angles), np.sin(angles) ** 2], axis=1)
+    return np.asarray(shares @ np.stack(squares))
 
 
 def _slopes(strip: Levels, side: int, sigma_px: float) -> Slopes:
