@@ -79,7 +79,7 @@ def draw_look(ranges: Ranges, rim_radius: tuple[float, float], *, plain: bool) -
             rng.uniform(0.22, 0.55),
         ),
         veil_multiplies=float(rng.uniform(0.2, 0.7)) if plain else float(rng.uniform(0, 1)),
-        haze=float(rng.uniform(0, 0.08)) if plain else ranges.draw(0, 1, least=0) ** 1.5 * 0.45,
+        haze=float(rng.uniform(0, 0.08)) if plain else ranges.draw(0, 1, least=0) ** 1.3 * 0.55,
         sparkle=float(rng.uniform(0.3, 1)),
         glass_takes_colour=float(rng.uniform(0.1, 0.6)) if rng.random() < 0.2 and not plain else 0.0,
         plain=plain,

@@ -15,7 +15,9 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -32,6 +34,7 @@ from models.training.spec import Floats, Image
 DATA = Path("train-data")
 WELLS_SEED, CALLS_SEED, TRAIN_SEED = 1_000_000, 2_000_000, 7
 WELLS_RATE = 2e-3
+Batch = TypeVar("Batch")
 
 
 class Average:
@@ -64,29 +67,24 @@ def train_wells(
     average, loss_of = Average(net, 0.997), DetectorLoss()
     optimiser = _optimiser(net, rate, 2e-2)
     started, seen = time.monotonic(), []
-    with ThreadPoolExecutor(1) as ahead:
-        batches = _wells_batches(folder, rng, batch)
-        pending = ahead.submit(next, batches)
-        for step in range(steps):
-            pictures, classes, targets = pending.result()
-            pending = ahead.submit(next, batches)
-            _set_rate(optimiser, rate, step, steps, warm=60)
-            with torch.autocast("cpu", torch.bfloat16):
-                outputs = net(_lit(pictures))
-            loss, overlap = loss_of(outputs, classes, targets)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 10.0)
-            optimiser.step()
-            average.update()
-            seen.append((float(loss.detach()), overlap))
-            if step % 50 == 49:
-                mean_loss, mean_overlap = np.mean(seen[-50:], axis=0)
-                took = time.monotonic() - started
-                print(f"{took:6.0f} s  step {step + 1}  loss {mean_loss:.3f}  overlap {mean_overlap:.3f}", flush=True)
-            if step % 100 == 99 or step == steps - 1:
-                average.save(out)
-                _note(out, folder, started, step + 1, start)
+    for step, (pictures, classes, targets) in enumerate(_ahead(islice(_wells_batches(folder, rng, batch), steps))):
+        _set_rate(optimiser, rate, step, steps, warm=60)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = net(_lit(pictures))
+        loss, overlap = loss_of(outputs, classes, targets)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 10.0)
+        optimiser.step()
+        average.update()
+        seen.append((float(loss.detach()), overlap))
+        if step % 50 == 49:
+            mean_loss, mean_overlap = np.mean(seen[-50:], axis=0)
+            took = time.monotonic() - started
+            print(f"{took:6.0f} s  step {step + 1}  loss {mean_loss:.3f}  overlap {mean_overlap:.3f}", flush=True)
+        if step % 100 == 99 or step == steps - 1:
+            average.save(out)
+            _note(out, folder, started, step + 1, start)
 
 
 def train_calls(
@@ -101,14 +99,12 @@ def train_calls(
     optimiser = _optimiser(net, 3e-3, 2e-2)
     per_epoch, started = len(patches) // batch, time.monotonic()
     for epoch in range(epochs):
-        order, losses = rng.permutation(len(patches)), []
-        for index in range(per_epoch):
-            chosen = np.sort(order[index * batch : (index + 1) * batch])
+        losses = []
+        for index, (inputs, votes) in enumerate(_ahead(_calls_batches(patches, soft, rng, batch))):
             _set_rate(optimiser, 3e-3, epoch * per_epoch + index, epochs * per_epoch, warm=200)
-            inputs = torch.from_numpy(recolour_patches(rng, patches[chosen])).permute(0, 3, 1, 2)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(inputs.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits.float(), torch.from_numpy(soft[chosen]))
+            loss = functional.cross_entropy(logits.float(), votes)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -149,6 +145,26 @@ def _wells_batches(folder: Path, rng: np.random.Generator, batch: int) -> Iterat
                 torch.from_numpy(np.stack([classes for classes, _ in assigned])),
                 torch.from_numpy(np.stack([targets for _, targets in assigned])),
             )
+
+
+def _calls_batches(
+    patches: Image, soft: Floats, rng: np.random.Generator, batch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every patch once, in chance order and varied."""
+    order = rng.permutation(len(patches))
+    for start in range(0, len(order) - batch + 1, batch):
+        chosen = np.sort(order[start : start + batch])
+        inputs = torch.from_numpy(recolour_patches(rng, patches[chosen])).permute(0, 3, 1, 2)
+        yield inputs, torch.from_numpy(soft[chosen])
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each made while the network learns from the one before."""
+    with ThreadPoolExecutor(1) as maker:
+        pending = maker.submit(next, batches, None)
+        while (batch := pending.result()) is not None:
+            pending = maker.submit(next, batches, None)
+            yield batch
 
 
 def _load(folder: Path, name: str) -> tuple[Image, Floats]:

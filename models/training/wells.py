@@ -193,5 +193,5 @@ class WellPainter:
             patch * column(rng, 0, 0.25, count) * (rng.random((count, 1, 1)) < 0.5)
         )[..., None]
         if look.haze > 0:
-            haze = np.clip(look.haze * column(rng, 0.6, 1.4, count), 0, 0.6)[..., None]
+            haze = np.clip(look.haze * column(rng, 0.6, 1.4, count), 0, 0.7)[..., None]
             tile += (0.45 * look.glass_bgr + 0.35 * tile.mean(axis=(1, 2), keepdims=True) - tile) * haze
