@@ -113,9 +113,10 @@ def _axis_angle(centres: Array, size: float) -> float | None:
         return None
     chosen = steps[rows, nearest][valid]
     turns = np.exp(4j * np.arctan2(chosen[:, 1], chosen[:, 0]))
-    agreement = (np.cos(np.angle(turns[:, None] * turns.conj()[None])) > 0.8).sum(axis=1)
+    # Of numbers of length 1, the real part is the cosine of the angle between them.
+    agreement = ((turns[:, None] * turns.conj()[None]).real > 0.8).sum(axis=1)
     peak = turns[int(agreement.argmax())]
-    near = turns[np.cos(np.angle(turns * np.conj(peak))) > 0.6]
+    near = turns[(turns * np.conj(peak)).real > 0.6]
     return float(np.angle(near.sum()) / 4)
 
 
@@ -127,7 +128,7 @@ def _neighbours(centres: Array, size: float, angle: float) -> list[tuple[int, in
     in_reach = (lengths > NEAREST * size) & (lengths < FARTHEST * size)
     edges: list[tuple[int, int, int]] = []
     for axis in (0, 1):
-        forwards = np.abs(np.angle(np.exp(1j * (directions - angle - axis * np.pi / 2)))) < CONE_RAD
+        forwards = np.cos(directions - angle - axis * np.pi / 2) > np.cos(CONE_RAD)
         reach = np.where(in_reach & forwards, lengths, np.inf)
         ahead, behind = reach.argmin(axis=1), reach.argmin(axis=0)
         pairs = [(i, int(j)) for i, j in enumerate(ahead) if np.isfinite(reach[i, j]) and behind[j] == i]
