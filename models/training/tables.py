@@ -82,7 +82,7 @@ def rivals_table(report: Mapping[str, Any]) -> str:
         rows.append(f"| **{_SETS[name]}**: {some['wells']} wells, {some['rows']} rows | | | | | | |")
         rows += [_judge_row(judge, figures) for judge, figures in judges.items()]
         if name == "titration":
-            rows.append(_quoted_row(report["quoted_probe"]))
+            rows += [_quoted_row(judge, figures) for judge, figures in report["quoted"].items()]
     parts = [
         "\n".join(rows),
         _almost_empty(report.get("almost_empty", {})),
@@ -98,17 +98,16 @@ def _judge_row(name: str, figures: Mapping[str, Any]) -> str:
         "–" if figures["class_right"] is None else f"{figures['class_right']:.2%}",
         _of(figures["rows_exact"], rows),
         _of(figures["rows_within_1"], rows),
-        "–" if high is None else f"{_of(figures['rows_high_exact'], high)}",
+        "–" if high is None else _of_many(figures["rows_high_exact"], high),
         "–" if figures["calibration_error"] is None else f"{figures['calibration_error']:.3f}",
     )
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def _quoted_row(probe: Mapping[str, int]) -> str:
-    wells, rows = probe["wells"], probe["rows"]
+def _quoted_row(name: str, figures: Mapping[str, Any]) -> str:
+    classes = "–" if figures["class_right"] is None else f"{figures['class_right']:.2%}"
     return (
-        f"| *first probe, figures quoted* | {probe['flowing_right'] / wells:.2%} | {probe['class_right'] / wells:.2%} "
-        f"| {_of(probe['rows_exact'], rows)} | {_of(rows, rows)} | – | – |"
+        f"| *{name}* | {figures['flowing_right']:.2%} | {classes} | {_of(figures['rows_exact'], 8)} | 8 of 8 | – | – |"
     )
 
 
@@ -116,6 +115,10 @@ def _of(part: int, whole: int) -> str:
     if whole <= 20:
         return f"{part} of {whole}"
     return f"{part / whole:.1%}"
+
+
+def _of_many(part: int, whole: int) -> str:
+    return _of(part, whole) if whole <= 20 else f"{_of(part, whole)} of {whole}"
 
 
 def _almost_empty(judges: Mapping[str, Mapping[str, int | None]]) -> str:

@@ -13,7 +13,7 @@ from edge_agent.vision import load_model
 from models.training.agreement import Seen, agreement
 from models.training.evaluate import Measuring, evaluate, parts_named
 from models.training.floats import FloatInterpreter, load_float_model
-from models.training.held_out import measure_wells
+from models.training.held_out import measure_calls, measure_wells
 from models.training.workers import over_seeds
 
 
@@ -44,6 +44,14 @@ def test_the_detector_is_measured_without_float_networks(tmp_path: Path) -> None
     report = measure_wells(SHIPPED_MODEL, tmp_path, 1)
     assert set(report) == {"pictures", "int8"}
     assert 0 <= report["int8"]["wells_found"] <= 1
+
+
+def test_calls_are_calibrated_on_plates_inside_and_outside_the_training_range(tmp_path: Path) -> None:
+    report, temperature = measure_calls(SHIPPED_MODEL, tmp_path, 2)
+    none, _, chosen = report["temperatures"]
+    assert (none["temperature"], chosen["temperature"]) == (1.0, temperature)
+    assert chosen["inside"] == report["calibration_error"]
+    assert sum(sum(row.values()) for row in report["confusion"].values()) == report["wells"]
 
 
 def test_titres_and_calls_that_differ_are_counted_where_both_read() -> None:

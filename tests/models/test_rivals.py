@@ -12,6 +12,7 @@ from models.training.dataset import PATCH_PITCHES
 from models.training.given import FINE_PX, NO_ANSWER, GivenPlate, photographed_titration, rendered
 from models.training.rivals import (
     NETWORK,
+    QUOTED,
     RULE,
     Judged,
     forty_line_rule,
@@ -101,3 +102,10 @@ def test_the_table_has_a_line_for_every_judge_of_every_set() -> None:
     table = rivals_table({"renders": {"varied": figures, "beyond": figures}})
     assert table.count("| this network | 100.00% | 100.00% | 1 of 1 |") == 2
     assert "photographed" not in table
+
+
+def test_quoted_figures_stand_beside_the_photographed_titration_and_say_so() -> None:
+    given = plate([FLOWING], [True], [1])
+    figures = {NETWORK: score([given], [Judged(np.array([FLOWING]), np.array([0.9]), (row(1),))])}
+    table = rivals_table({"renders": {}, "titration": figures, "quoted": QUOTED})
+    assert "| *forty-line rule as first written, quoted* | 100.00% | – | 8 of 8 |" in table
