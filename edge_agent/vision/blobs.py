@@ -115,8 +115,8 @@ def _away_from_floor(patches_rgb: Image, view: _View) -> Floats:
     away = np.empty((3, count, view.side, view.side), np.float32)
     for plane, levels, step in zip(away, cv2.split(lab), LAB_STEPS, strict=True):
         wells = levels.reshape(count, -1)
-        floor = np.median(wells[:, view.floor_places], axis=1, keepdims=True)
-        np.subtract(wells, floor, out=plane.reshape(count, -1), dtype=np.float32)
+        floor = np.median(wells[:, view.floor_places], axis=1, keepdims=True).astype(np.float32)
+        np.subtract(wells, floor, out=plane.reshape(count, -1))
         np.multiply(plane, step, out=plane)
     return away
 
