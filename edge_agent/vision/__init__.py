@@ -1,8 +1,9 @@
 """Reading a plate from a photograph.
 
 In reading order: image (bytes → picture) · shrink · detector, tensors (picture → detections) · lattice, footprint,
-geometry, locate (detections → which well is which) · patches, calls (wells → calls) · blobs, streak (a second
-opinion) · blur, quality (what may be read) · annotate (the result drawn into the picture) · refusal (why not).
+geometry, locate (detections → which well is which) · patches, calls (wells → calls) · judge, liquid, plate_light,
+colour, growth (the wells of other assays → calls) · blobs, streak (a second opinion) · blur, quality (what may be
+read) · annotate (the result drawn into the picture) · refusal (why not).
 """
 
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from edge_agent.frame import Frame
-from edge_agent.vision.calls import call_wells
 from edge_agent.vision.detector import Model, ModelMismatch, load_model
 from edge_agent.vision.geometry import Placed
 from edge_agent.vision.image import Photograph, open_photograph
+from edge_agent.vision.judge import judge_wells
 from edge_agent.vision.locate import locate_plate
 from edge_agent.vision.orientation import check_orientation, evidence_figures, flag_orientation, orientation_evidence
 from edge_agent.vision.patches import cut_patches
@@ -63,16 +64,19 @@ def read_plate(
     patches = cut_patches(
         photograph.image_bgr, placed.homography, form.rows, form.columns, network.input[1], network.patch_pitches
     )
-    quality = light | check_wells(patches, network.patch_pitches, form, placed.pitch_px)
+    quality = light | check_wells(patches, network.patch_pitches, form, placed.pitch_px, profile)
     laps.append(timer())
-    wells = call_wells(model, patches, placed, photograph, profile)
+    wells, judging = judge_wells(model, patches, placed, photograph, profile)
     laps.append(timer())
     wells = with_second_opinion(wells, measure_streaks(patches, network.patch_pitches, form, profile))
     laps.append(timer())
     evidence = orientation_evidence(photograph.image_bgr, placed, patches, wells, model, profile)
+    if profile.judged_by != "cells":
+        # A pink or purple well is no blob of red cells.
+        evidence = tuple(each for each in evidence if each.kind != "tears")
     if seat is not None:
         wells = flag_orientation(wells, check_orientation(evidence), profile)
-    quality |= evidence_figures(evidence)
+    quality |= judging | evidence_figures(evidence)
     laps.append(timer())
     return PlateView(_plate_seen(placed, photograph, seat), wells, quality, _timings(laps), photograph)
 

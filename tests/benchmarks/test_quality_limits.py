@@ -11,23 +11,34 @@ import numpy as np
 import pytest
 
 from edge_agent.config import SHIPPED_MODEL
-from edge_agent.vision import PlateView, Refused, load_model, quality, read_plate
+from edge_agent.vision import PlateView, Refused, load_model, read_plate
 from models.training.render import PlateSpec, render_plate
+from protocol.assay import QualityLimits
 from protocol.endpoint import plate_endpoints
 from protocol.plate import Seat
 from tests import spoilt
 from tests.edge_agent.vision.conftest import frame
-from tests.make import HI
+from tests.make import HI, replace
 
 pytestmark = pytest.mark.benchmark
 
 LIMITS = {
-    "blur_pitch": quality.MAX_BLUR_PITCH,
-    "motion_pitch": quality.MAX_MOTION_PITCH,
-    "light_share": -quality.MIN_LIGHT,
-    "contrast_share": -quality.MIN_PLATE_CONTRAST,
+    "blur_pitch": HI.limits.most_blur_pitch,
+    "motion_pitch": HI.limits.most_motion_pitch,
+    "light_share": -HI.limits.least_light,
+    "contrast_share": -HI.limits.least_contrast,
 }
-LIFTED = ("MAX_BLUR_PITCH", "MAX_MOTION_PITCH", "MIN_LIGHT", "MIN_PLATE_CONTRAST", "MIN_WELL_CONTRAST", "MIN_PITCH_PX")
+LIFTED = replace(
+    HI,
+    limits=QualityLimits(
+        most_blur_pitch=float("inf"),
+        most_motion_pitch=float("inf"),
+        least_light=0.0,
+        least_contrast=0.0,
+        least_well_contrast=0.0,
+        least_pitch_px=0.0,
+    ),
+)
 PLATES = 12
 
 Change = Callable[[np.ndarray, float], np.ndarray]
@@ -40,14 +51,12 @@ LADDERS: dict[str, tuple[tuple[float, ...], Change]] = {
 }
 
 
-def test_where_titres_begin_to_change(plates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in LIFTED:
-        monkeypatch.setattr(quality, name, float("inf") if name.startswith("MAX") else 0.0)
+def test_where_titres_begin_to_change(plates: Path) -> None:
     model = load_model(SHIPPED_MODEL)
 
     def read(image: np.ndarray) -> PlateView:
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-        return read_plate(frame(data), HI, model=model, seat=Seat.TOP_LEFT)
+        return read_plate(frame(data), LIFTED, model=model, seat=Seat.TOP_LEFT)
 
     photograph = cv2.imread(str(plates / "hi" / "hi-plate-62.jpg"))
     images = [photograph, *(render_plate(8000 + seed, titration(seed))[0] for seed in range(PLATES))]
