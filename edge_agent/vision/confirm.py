@@ -21,7 +21,8 @@ from edge_agent.vision.tensors import WELL, Array, Detections
 ROOM: Final = 2
 # Fewer wells do not show what one of them looks like; more than this side is no plate.
 FEWEST, MOST_ALONG = 12, 64
-ROUNDS: Final = 4
+# Comparing again sharpens the usual look; after so many times it goes on only while the plate still grows.
+ROUNDS, MOST_ROUNDS = 4, 10
 # A well must be this much alike, and more than nearly all places between wells, and half as much as wells usually are.
 LEAST_ALIKE, BETWEEN_PERCENT, BETWEEN_MARGIN, SHARE_OF_USUAL = 0.3, 95, 0.05, 0.5
 # It must lie this near to its node, in pitches.
@@ -63,9 +64,11 @@ def confirm(image_grey: Image, grid: Grid, wells: Detections) -> tuple[Grid, Det
 
 
 def _look(image_grey: Image, grid: Grid) -> Looked | None:
-    """Compare, fit again, grow, until nothing changes."""
-    homography, known, looked = grid.homography, grid.nodes, None
-    for _ in range(ROUNDS):
+    """Compare, fit again, grow."""
+    homography, known, looked, before = grid.homography, grid.nodes, None, 0
+    for turn in range(MOST_ROUNDS):
+        if turn >= ROUNDS and len(known) <= before:
+            return looked
         if len(known) < FEWEST or np.ptp(known, axis=0).min() == 0 or np.ptp(known, axis=0).max() > MOST_ALONG:
             return looked
         looked = _compare(image_grey, homography, known, grid.nodes)
@@ -76,7 +79,7 @@ def _look(image_grey: Image, grid: Grid) -> Looked | None:
         fitted = fit_homography(shown, looked.places[v, u])
         if fitted is None:
             return looked
-        homography, known = fitted, shown
+        homography, known, before = fitted, shown, len(known)
     return looked
 
 

@@ -26,7 +26,9 @@ ROOM_PITCHES: Final = 1.5
 # A cut-out of nearly the whole picture shows the network nothing new.
 WORTH_A_LOOK: Final = 0.85
 SAME_REGION_IOU, LEAST_REGION_PX = 0.7, 32
-MOST_REGIONS: Final = 6
+MOST_REGIONS: Final = 10
+# Each side of a quarter as a share of the whole's: quarters overlap.
+QUARTER: Final = 0.6
 # Grids taken from one look, one after the other, each from what the one before it left.
 MOST_GRIDS, SIZES_TRIED = 3, 3
 FEWEST_TRIED, MOST_PER_WELL = 300, 3
@@ -55,23 +57,47 @@ def find_plates(image_bgr: Image, model: Model, *, expected: PlateFormat, seat: 
     asked = Asked(expected, seat, np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     plates: list[tuple[float, Placed]] = []
     refusals: list[Refused] = []
-    regions = [np.array([0, 0, *asked.picture])]
+    regions, outlines = [np.array([0, 0, *asked.picture])], np.empty((0, 4))
     for index in range(MOST_REGIONS):
-        if index == len(regions):
+        if index == len(regions) and (plates or not _add_quarters(regions, asked.picture)):
             break
         found = detect_in(image_bgr, regions[index], model)
+        outlines = np.concatenate([outlines, found.of(PLATE).boxes])
         for grid, wells in _grids(_best(found.of(WELL), expected)):
-            for outcome in _outcomes(grid, wells, found.of(PLATE).boxes, asked):
+            for outcome in _outcomes(grid, wells, outlines, asked):
                 if isinstance(outcome, Refused):
                     refusals.append(outcome)
                     continue
                 plates.append((_area(regions[index]), outcome))
+                _add_neighbours(regions, outcome, asked.picture)
             if len(grid.nodes) >= ENOUGH * expected.wells:
                 _add(regions, plate_bounds(grid, expected, ROOM_PITCHES), asked.picture)
         for box in found.of(PLATE).boxes:
             room = BOX_ROOM * max(box[2] - box[0], box[3] - box[1])
             _add(regions, box + room * np.array([-1, -1, 1, 1]), asked.picture)
     return [*_distinct(plates), *refusals]
+
+
+def _add_quarters(regions: list[Array], picture: tuple[int, int]) -> bool:
+    """Nearer looks at the parts of the likeliest region, from one of which the picture may carry on over the plate."""
+    if len(regions) < 2:
+        return False
+    x1, y1, x2, y2 = regions[1]
+    before = len(regions)
+    size = QUARTER * np.array([x2 - x1, y2 - y1])
+    for x, y in ((x1, y1), (x2 - size[0], y1), (x1, y2 - size[1]), (x2 - size[0], y2 - size[1])):
+        _add(regions, np.array([x, y, x + size[0], y + size[1]]), picture)
+    return len(regions) > before
+
+
+def _add_neighbours(regions: list[Array], plate: Placed, picture: tuple[int, int]) -> None:
+    """Where other plates would stand on a deck: beside this one, on each of its sides."""
+    middle = plate.centres_px.mean(axis=0)
+    size = np.ptp(plate.centres_px, axis=0) + 4 * plate.pitch_px
+    for step in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        centre = middle + size * step
+        if (centre > 0).all() and (centre < picture).all():
+            _add(regions, np.concatenate([centre - 0.6 * size, centre + 0.6 * size]), picture)
 
 
 def _outcomes(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> list[Placed | Refused]:
