@@ -23,10 +23,11 @@ from edge_agent.plate_text import plate_text
 from edge_agent.vision import Model, ModelMismatch, PlateView, Refused, load_model, read_plate
 from edge_agent.vision.annotate import annotate
 from protocol.assay import AssayProfile
-from protocol.endpoint import RowEndpoint, seen_endpoints
-from protocol.messages import ModelUsed
+from protocol.endpoint import RowEndpoint, result_text, seen_endpoints
+from protocol.messages import ModelUsed, Well
 from protocol.plate import Seat, parse_seat
 from protocol.profiles import profile_named
+from protocol.soundness import parse_profile
 
 SOME_REFUSED: Final = 3
 # Fewer photographs than this are read before a progress bar has been drawn.
@@ -50,7 +51,11 @@ class Reader:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per photograph and line, for programs.")
 @click.option("--seat", metavar="CORNER", help="Corner of the picture where A1 is: top-left, top-right, … or unknown.")
-@click.option("--profile", metavar="NAME", help="Assay profile that the plates are read with.  [default: hi-96]")
+@click.option(
+    "--profile",
+    metavar="NAME|FILE",
+    help="Assay profile that the plates are read with, or its JSON file.  [default: hi-96]",
+)
 @click.option(
     "--model",
     "model_dir",
@@ -102,7 +107,17 @@ def _reader(seat: str | None, profile: str | None, model_dir: Path | None, threa
     except ModelMismatch as error:
         raise click.UsageError(f"not a model release: {error}") from error
     chosen = profile or bench.profile
-    return Reader(model, _usage(lambda: profile_named(chosen)), _usage(lambda: parse_seat(seat)))
+    return Reader(model, _usage(lambda: _profile(chosen)), _usage(lambda: parse_seat(seat)))
+
+
+def _profile(name: str) -> AssayProfile:
+    """A shipped profile by its name, or a laboratory's own by its file."""
+    if not name.endswith(".json"):
+        return profile_named(name)
+    try:
+        return parse_profile(Path(name).read_bytes())
+    except OSError as error:
+        raise ValueError(f"--profile {name}: {error.strerror} (expected a readable file)") from error
 
 
 def _is_configured() -> bool:
@@ -164,14 +179,14 @@ def _read_one(path: Path, reader: Reader, target: Path | None, *, as_json: bool)
         _echo(_line(document) if as_json else f"{photo}: refused, {refused.reason}: {refused.detail}\n")
         return False
     endpoints = seen_endpoints(view.plate, view.wells, reader.profile)
-    document = _document(photo, view, endpoints, reader.model.used)
+    document = _document(photo, view, endpoints, reader)
     _echo(_line(document) if as_json else plate_text(photo, view.plate, view.wells, endpoints, reader.profile))
     if target is not None:
         _draw(target, view, endpoints)
     return True
 
 
-def _document(photo: str, view: PlateView, endpoints: Mapping[str, RowEndpoint], model: ModelUsed) -> dict[str, object]:
+def _document(photo: str, view: PlateView, endpoints: Mapping[str, RowEndpoint], reader: Reader) -> dict[str, object]:
     """The public JSON of a photograph that was read."""
     plate = view.plate
     return {
@@ -195,21 +210,28 @@ def _document(photo: str, view: PlateView, endpoints: Mapping[str, RowEndpoint],
                 "candidates": well.candidates,
                 "centre_px": well.centre_px,
                 "streak": msgspec.to_builtins(well.streak),
+                **_measured(well),
             }
             for name, well in view.wells.items()
         },
-        "endpoints": {
-            row: {
-                "last_flowing": endpoint.last_flowing,
-                "step_fit": endpoint.step_fit,
-                "grade": endpoint.grade,
-                "flags": endpoint.flags,
-            }
-            for row, endpoint in endpoints.items()
-        },
-        "model": msgspec.to_builtins(model),
+        "endpoints": {row: _endpoint(row, endpoint, reader.profile) for row, endpoint in endpoints.items()},
+        "model": msgspec.to_builtins(reader.model.used),
         "timings_ms": view.timings_ms,
     }
+
+
+def _measured(well: Well) -> dict[str, object]:
+    """What an assay other than HI measured in a well, under the names that the reading has for it."""
+    figures = {"colour": well.colour, "growth": well.growth}
+    return {name: msgspec.to_builtins(value) for name, value in figures.items() if value is not msgspec.UNSET}
+
+
+def _endpoint(row: str, endpoint: RowEndpoint, profile: AssayProfile) -> dict[str, object]:
+    """One row; where nothing flows, the assay's own rule and the result in its words."""
+    rest = {"step_fit": endpoint.step_fit, "grade": endpoint.grade, "flags": endpoint.flags}
+    if profile.reports == "serum_titre":
+        return {"last_flowing": endpoint.last_flowing, **rest}
+    return {"by_rule": endpoint.by_rule, **rest, "result": result_text(row, endpoint.reported(profile), profile)}
 
 
 def _refused_document(photo: str, refused: Refused, model: ModelUsed) -> dict[str, object]:

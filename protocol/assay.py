@@ -44,7 +44,7 @@ JudgedBy = Literal["cells", "colour", "growth"]
 CALLS: Final[dict[JudgedBy, frozenset[Call]]] = {
     "cells": frozenset({Call.FLOWING, Call.BUTTON, Call.PARTIAL, Call.DIFFUSE, Call.EMPTY}),
     "colour": frozenset({Call.GROWTH, Call.CLEAR, Call.POSITIVE, Call.NEGATIVE, Call.INDETERMINATE}),
-    "growth": frozenset({Call.GROWTH, Call.WEAK_GROWTH, Call.CLEAR, Call.INDETERMINATE}),
+    "growth": frozenset({Call.GROWTH, Call.WEAK_GROWTH, Call.CLEAR}),
 }
 
 Role = Literal[
@@ -182,6 +182,14 @@ class AssayProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def dilutions(self) -> int:
         """Dilutions in the longest series: the highest endpoint that can be reported."""
         return max((len(series.wells) for series in self.series), default=0)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """What a well that was read may be called, in one order for every page and file."""
+        possible = set(CALLS[self.judged_by])
+        if self.colour is not None:
+            possible = {each.call for each in self.colour.classes} | {Call.INDETERMINATE}
+        return tuple(call for call in Call if call in possible)
 
     def series_of(self, row: str) -> Series:
         """The series of this row; KeyError where there is none."""

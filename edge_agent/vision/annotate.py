@@ -20,6 +20,12 @@ COLOURS: Final[dict[Call, tuple[int, int, int]]] = {
     Call.PARTIAL: (0, 170, 240),
     Call.DIFFUSE: (150, 90, 60),
     Call.EMPTY: (190, 190, 190),
+    Call.GROWTH: (60, 60, 230),
+    Call.WEAK_GROWTH: (0, 170, 240),
+    Call.CLEAR: (230, 150, 30),
+    Call.POSITIVE: (60, 60, 230),
+    Call.NEGATIVE: (230, 150, 30),
+    Call.INDETERMINATE: (0, 170, 240),
     Call.OBSCURED: (255, 0, 255),
     Call.NOT_READ: (255, 0, 255),
 }
@@ -60,7 +66,8 @@ def _write_row(
         return
     here = np.array(_pixel(first, scale), float)
     step = np.array(_pixel(second, scale), float) - here
-    text = row if endpoint is None else f"{row} {'-' if endpoint.last_flowing is None else endpoint.last_flowing}"
+    last = None if endpoint is None else endpoint.last_flowing if endpoint.by_rule is None else endpoint.by_rule
+    text = row if endpoint is None else f"{row} {'-' if last is None else last}"
     low, high = np.zeros(2), np.array(drawn.shape[1::-1], float) - 1
     place = np.clip(here - 0.9 * step + (-0.2 * pitch, 0.1 * pitch), low, high - (pitch * 0.7, 0))
     _write(drawn, text, (float(place[0]), float(place[1])), pitch, _WHITE)

@@ -1,9 +1,10 @@
 """A plate as text: a grid of letters, both endpoints, titre, grade and flags."""
 
-from edge_agent.plate_text import LETTERS, plate_text
+from edge_agent.plate_text import LETTERS, legend, plate_text
 from protocol.assay import Call
 from protocol.endpoint import plate_endpoints
-from protocol.messages import PlateSeen
+from protocol.messages import Colour, PlateSeen
+from protocol.profiles import PROFILES
 from tests.make import HI, make_well, make_wells
 
 SEEN = PlateSeen(96, 8, 12, 0, False, "seat", 95, 0.02, 60.0)
@@ -47,3 +48,27 @@ def test_unknown_a1_is_said_and_has_no_endpoints() -> None:
     found = lines(plate=UNKNOWN)
     assert any("there are no endpoints" in line for line in found)
     assert row("A", found) == ["A", *"FFFFFFFBDDDD"]
+
+
+def test_the_legend_of_hi_names_its_calls_and_no_others() -> None:
+    assert legend(HI) == "F flowing · B button · P partial · D diffuse · E empty · ? obscured · · not read"
+
+
+def test_an_mic_is_told_in_its_own_words() -> None:
+    mic = PROFILES["mic-96"]
+    wells = {name: make_well("growth" if name[1:] in {"1", "2", "3"} else "clear") for name in mic.format.names()}
+    found = plate_text("p.jpg", SEEN, wells, plate_endpoints(wells, mic), mic)
+    assert row("A", found.splitlines())[13:] == ["9", "9", "MIC", "0.032", "mg/L", "high", "anidulafungin"]
+    assert "titre" not in found
+    assert "flowing" not in found
+
+
+def test_wells_without_endpoints_are_counted() -> None:
+    profile = PROFILES["colour-96"]
+    measured = Colour(80.0, 40.0, 0.0, -20.0, 40.0, 0.0, "plate_light", 0.5, 0.0)
+    wells = {name: make_well("negative") for name in profile.format.names()} | {
+        "B2": make_well("positive", colour=measured)
+    }
+    found = plate_text("p.jpg", SEEN, wells, {}, profile)
+    assert "1 positive, 95 negative" in found
+    assert "colours compared with the plate light" in found

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 import cv2
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from edge_agent.read_command import read
 from models.training.render import PlateSpec, render_plate
-from tests.make import HI
+from tests.make import HI, replace
 
 CALLS = {name: "flowing" if int(name[1:]) <= 6 else "diffuse" for name in HI.format.names()}
 
@@ -78,6 +79,21 @@ def test_json_of_a_reading_has_the_public_shape(photo: Path) -> None:
     assert document["timings_ms"]["total"] > 0
 
 
+def test_another_assay_says_its_own_result_and_nothing_of_flowing(photo: Path) -> None:
+    document = json.loads(run("--json", "--profile", "ha-titration", photo).stdout)
+    assert set(document["endpoints"]["A"]) == {"by_rule", "step_fit", "grade", "flags", "result"}
+
+
+def test_a_laboratorys_own_profile_is_read_from_its_file(photo: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    own.write_bytes(msgspec.json.encode(replace(HI, name="own", series=HI.series[:2])))
+    assert set(json.loads(run("--json", "--profile", own, photo).stdout)["endpoints"]) == {"A", "B"}
+    own.write_bytes(msgspec.json.encode(replace(HI, name="own", first_dilution=0)))
+    assert "first_dilution 0 (expected at least 1)" in " ".join(run("--profile", own, photo).stderr.split())
+    missing = run("--profile", tmp_path / "gone.json", photo)
+    assert (missing.exit_code, "expected a readable file" in " ".join(missing.stderr.split())) == (2, True)
+
+
 def test_json_of_a_refusal_has_the_same_keys(photo: Path, text_file: Path) -> None:
     refused, reading = json.loads(run("--json", text_file).stdout), json.loads(run("--json", photo).stdout)
     assert refused.keys() == reading.keys()
@@ -95,7 +111,7 @@ def test_unknown_seat_has_no_endpoints(photo: Path) -> None:
     ("arguments", "says"),
     [
         (("--seat", "middle"), "not a seat: 'middle'"),
-        (("--profile", "hi-97"), "unknown assay profile: 'hi-97' (expected one of hi-96"),
+        (("--profile", "hi-97"), "unknown assay profile: 'hi-97' (expected one of colour-96"),
         (("--model", "/nowhere"), "/nowhere/manifest.json"),
         (("--threads", "0"), "0 is not in the range"),
     ],
