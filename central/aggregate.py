@@ -78,7 +78,8 @@ class Summary(msgspec.Struct, frozen=True):
     """One submission (and test, where given) over its current runs.
 
     `superseded` counts runs that a later one of the same plate replaced; `unread` rows without an endpoint; `low_grade`
-    rows with an endpoint that a person should look at. `statistics` is None where no serum is left to count.
+    rows with an endpoint that a person should look at. `statistics` is None where no serum is left to count. Runs of
+    assays that report no titre of a serum are among the plates and in no other figure.
     """
 
     submission: str
@@ -118,7 +119,9 @@ def summarise(submission: str, test: str | None, runs: Iterable[Run], *, zeros: 
     """The summary of all accepted runs of a submission, or of one test of it; superseded ones may be among them."""
     ours = [run for run in runs if run.submission == submission and (test is None or run.test == test)]
     current = current_runs(ours)
-    rows = [(endpoint, profile_named(run.profile)) for run in current for endpoint in run.endpoints.values()]
+    # Only titres of sera are counted: an MIC or the titre of a virus is no titre of this submission's sera.
+    titred = [run for run in current if profile_named(run.profile).reports == "serum_titre"]
+    rows = [(endpoint, profile_named(run.profile)) for run in titred for endpoint in run.endpoints.values()]
     titres = [(k, profile) for endpoint, profile in rows if (k := endpoint.reported(profile)) is not None]
     counts = Counter(k for k, _ in titres)
     highest = max((profile.dilutions for _, profile in rows), default=12)
@@ -128,7 +131,7 @@ def summarise(submission: str, test: str | None, runs: Iterable[Run], *, zeros: 
         plates=len(current),
         superseded=len(ours) - len(current),
         sera=len(titres),
-        unread=sum(len(profile_named(run.profile).series) for run in current) - len(titres),
+        unread=sum(len(profile_named(run.profile).series) for run in titred) - len(titres),
         low_grade=sum(e.grade == "low" and e.reported(profile) is not None for e, profile in rows),
         distribution={k: counts[k] for k in range(highest + 1)},
         statistics=statistics_of(titres, zeros=zeros),

@@ -13,13 +13,16 @@ from central.db import reading
 from central.parts import CentralRequest, Wired
 from central.queries import RunDetail, get_run, list_runs
 from protocol.assay import AssayProfile
-from protocol.endpoint import Grade, RowEndpoint, RowFlag, titre_text
+from protocol.endpoint import Grade, RowEndpoint, RowFlag, result_text, titre_text
 from protocol.messages import Clock, ModelUsed, Picture, PlateCode, PlateSeen, Well
 from protocol.profiles import profile_named
 
 
-class EndpointOut(msgspec.Struct, frozen=True):
-    """One serum: both rules in dilutions, and what the profile reports of them; null where nothing could be read."""
+class EndpointOut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One serum: both rules in dilutions, and what the profile reports of them; null where nothing could be read.
+
+    In assays that report no titre of a serum, `by_rule` stands for `last_flowing`, and `result` says it in words.
+    """
 
     last_flowing: int | None
     step_fit: int | None
@@ -28,6 +31,8 @@ class EndpointOut(msgspec.Struct, frozen=True):
     flags: tuple[RowFlag, ...]
     reported: int | None
     titre: Annotated[str | None, msgspec.Meta(description="`1:64`, `<1:2` or `≥1:4096`.", examples=["1:64"])]
+    by_rule: int | None = None
+    result: Annotated[str | None, msgspec.Meta(description="`MIC 0.125 mg/L`.", examples=["MIC 0.125 mg/L"])] = None
 
 
 class RunOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +175,9 @@ def endpoints_out(run: Run) -> dict[str, EndpointOut]:
             grade=endpoint.grade,
             flags=endpoint.flags,
             reported=k,
-            titre=None if k is None else titre_text(k, profile),
+            titre=None if k is None or profile.reports == "mic" else titre_text(k, profile),
+            by_rule=endpoint.by_rule,
+            result=None if profile.reports == "serum_titre" else result_text(row, k, profile),
         )
     return found
 

@@ -19,7 +19,7 @@ from central.api.paths import (
     with_query,
 )
 from central.api.submissions import labware_url, runs_of, summaries
-from central.dashboard.words import bars, endpoint_lines, facts, plate_map, run_line
+from central.dashboard.words import bars, endpoint_lines, facts, heads, legend, plate_map, run_line
 from central.db import reading
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.queries import get_run, list_devices, list_runs, list_submissions
@@ -89,6 +89,8 @@ async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -
         rows=plate_map(found.reading),
         columns=found.reading.plate.columns,
         endpoints=endpoint_lines(found.run),
+        heads=heads(found.run),
+        legend=legend(found.run),
         facts=facts(found.run, found.reading),
     )
 

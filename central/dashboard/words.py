@@ -4,71 +4,29 @@ A well that was not read always has its own letter, pattern and words; it never 
 """
 
 from datetime import UTC, datetime
-from typing import Final
 
 import msgspec
 
 from central.aggregate import Run
 from central.api.runs import in_order
+from central.dashboard.terms import (
+    CALL_WORDS,
+    DOUBTS,
+    GRADES,
+    LETTERS,
+    OPINION_WORDS,
+    RESULT_HEADS,
+    ROW_FLAGS,
+    ROW_FLAGS_OF,
+    ROW_FLAGS_SHORT,
+    RULE_HEADS,
+    WELL_FLAGS,
+)
 from protocol.assay import AssayProfile, Call, Role
-from protocol.endpoint import RowEndpoint, titre_text
-from protocol.messages import Opinion, PlateReading, Streak, Well
+from protocol.endpoint import RowEndpoint, result_text, titre_text
+from protocol.messages import Colour, Growth, PlateReading, Streak, Well
 from protocol.plate import plate_format
 from protocol.profiles import profile_named
-
-LETTERS: Final[dict[Call, str]] = {
-    Call.FLOWING: "F",
-    Call.BUTTON: "B",
-    Call.PARTIAL: "P",
-    Call.DIFFUSE: "D",
-    Call.EMPTY: "E",
-    Call.OBSCURED: "X",
-    Call.NOT_READ: "?",
-}
-CALL_WORDS: Final[dict[Call, str]] = {
-    Call.FLOWING: "flowing",
-    Call.BUTTON: "button",
-    Call.PARTIAL: "partial",
-    Call.DIFFUSE: "diffuse",
-    Call.EMPTY: "empty, no cells",
-    Call.OBSCURED: "obscured, not read",
-    Call.NOT_READ: "not read",
-}
-WELL_FLAGS: Final[dict[str, str]] = {
-    "low_confidence": "low confidence",
-    "not_seen": "placed by the lattice, not seen",
-    "glare": "glare",
-    "haze": "lost to haze",
-    "covered": "something lies over it",
-    "out_of_picture": "out of the picture",
-    "disputed": "disputed: the measurement contradicts the call",
-    "orientation_doubted": "the plate may lie the other way round",
-    "orientation_unconfirmed": "nothing in the picture shows which way the plate lies",
-}
-OPINION_WORDS: Final[dict[Opinion, str]] = {
-    "streams": "it streams",
-    "does_not_stream": "it does not stream",
-    "undecided": "undecided",
-}
-ROW_FLAGS: Final[dict[str, str]] = {
-    "prozone": "a well before the endpoint does not flow (prozone)",
-    "gap": "a well before the endpoint was not read",
-    "island": "a well beyond two that do not flow flows",
-    "at_limit": "flows to the last dilution: the titre is at least this",
-    "below": "nothing flows: the titre is below the first dilution",
-    "control_failed": "a control failed",
-}
-ROW_FLAGS_SHORT: Final[dict[str, str]] = {
-    "prozone": "prozone",
-    "gap": "gap",
-    "island": "island",
-    "at_limit": "at limit",
-    "below": "below",
-    "control_failed": "control failed",
-}
-# Flags for which a person should look at the well again.
-DOUBTS: Final = frozenset({"low_confidence", "disputed"})
-GRADES: Final = ("low", "medium", "high")
 
 
 class RowLine(msgspec.Struct, frozen=True):
@@ -158,6 +116,14 @@ def row_line(row: str, endpoint: RowEndpoint, profile: AssayProfile) -> RowLine:
     k = endpoint.reported(profile)
     if k is None:
         return RowLine(row, "–", "unread", f"row {row}: not read")
+    if profile.reports == "mic":
+        result = result_text(row, k, profile)
+        return RowLine(
+            row,
+            result.removeprefix("MIC ").removesuffix(f" {profile.concentration_unit}"),
+            endpoint.grade,
+            f"row {row}: {result}, grade {endpoint.grade}",
+        )
     return RowLine(
         row, str(k), endpoint.grade, f"row {row}: log₂ {k}, {titre_text(k, profile)}, grade {endpoint.grade}"
     )
@@ -171,15 +137,38 @@ def endpoint_lines(run: Run) -> tuple[EndpointLine, ...]:
         lines.append(
             EndpointLine(
                 row=row,
-                last_flowing=_number(endpoint.last_flowing),
+                last_flowing=_number(endpoint.first_rule(profile)),
                 step_fit=_number(endpoint.step_fit),
-                titre="not read" if k is None else titre_text(k, profile),
+                titre=result_text(row, k, profile),
                 grade=endpoint.grade,
                 margin="–" if endpoint.margin_ln is None else f"{endpoint.margin_ln:.1f}",
-                flags=tuple(ROW_FLAGS[flag] for flag in endpoint.flags),
+                flags=tuple((ROW_FLAGS | ROW_FLAGS_OF.get(profile.reports, {}))[flag] for flag in endpoint.flags),
             )
         )
     return tuple(lines)
+
+
+class Heads(msgspec.Struct, frozen=True):
+    """What the table of endpoints calls its columns; `result` is empty where an assay reports no endpoint."""
+
+    result: str
+    rule: str
+    unit: str
+
+
+def heads(run: Run) -> Heads:
+    """The heads for a run's assay: `Titre` and `Last flowing`, or `MIC` and `Last without growth`."""
+    profile = profile_named(run.profile)
+    unit = "log₂" if profile.reports == "serum_titre" else "dilutions"
+    return Heads(RESULT_HEADS[profile.reports], RULE_HEADS[profile.reported_rule], unit)
+
+
+def legend(run: Run) -> tuple[tuple[Call, str, str], ...]:
+    """(call, letter, words) of everything that a well of the run's assay may be."""
+    profile = profile_named(run.profile)
+    shown = (*profile.calls, Call.OBSCURED, Call.NOT_READ)
+    words = CALL_WORDS | {Call.FLOWING: "flowing: inhibited", Call.OBSCURED: "obscured: not read"}
+    return tuple((call, LETTERS[call], words[call]) for call in shown)
 
 
 def plate_map(reading: PlateReading) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
@@ -202,6 +191,10 @@ def _cell(name: str, well: Well, role: Role) -> Cell:
     parts += [WELL_FLAGS.get(flag, flag) for flag in well.flags]
     if well.streak is not None:
         parts.append(streak_words(well.streak))
+    if isinstance(well.colour, Colour):
+        parts.append(colour_words(well.colour))
+    if isinstance(well.growth, Growth):
+        parts.append(f"grown {well.growth.share:.0%} of the growth controls")
     if role != "sample":
         parts.append(role.replace("_", " "))
     x, y = well.centre_px if well.centre_px is not None else (None, None)
@@ -224,6 +217,14 @@ def streak_words(streak: Streak) -> str:
     size = f"measured {streak.length_mm:.1f} × {streak.width_mm:.1f} mm, tail {streak.tail_ratio:.2f}"
     ratio = "" if streak.streaming is None else f", streaming ratio {streak.streaming:.2f}"
     return f"{size}{ratio}: {OPINION_WORDS[streak.opinion]}"
+
+
+def colour_words(colour: Colour) -> str:
+    """A measured colour as people read it: `L* 62, a* 38, b* -4, against the plate light`."""
+    return (
+        f"L* {colour.lightness:.0f}, a* {colour.a:.0f}, b* {colour.b:.0f}, against the "
+        f"{colour.reference.replace('_', ' ')}"
+    )
 
 
 def facts(run: Run, reading: PlateReading) -> tuple[tuple[str, str], ...]:

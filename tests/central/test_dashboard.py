@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.dashboard import _HERE
-from central.dashboard.words import CALL_WORDS, LETTERS, bars
+from central.dashboard.terms import CALL_WORDS, LETTERS
+from central.dashboard.words import bars
 from central.db import transaction
 from central.fleet import record_status
 from central.settings import Settings
