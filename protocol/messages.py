@@ -81,8 +81,8 @@ class Well(msgspec.Struct, frozen=True, gc=False):
 
     Flags: `low_confidence` (confidence under the profile's limit), `not_seen` (placed by the lattice, no detection),
     `glare`, `haze`, `covered`, `out_of_picture`, `disputed` (`streak` is sure of the opposite of the call),
-    `orientation_doubted` (on every well: the picture speaks against the seat), `orientation_unconfirmed` (nothing in
-    the picture says how the plate lies, and the well's series would have another endpoint if it lay turned by half),
+    `orientation_doubted` (on every well: the picture speaks against the seat), `orientation_unconfirmed` (on every
+    well: nothing in the picture says how the plate lies, and it would read otherwise if it lay turned by half),
     `no_contrast` (the growth controls look like the sterility controls), `no_blanks` (no blank well is seen). `streak`
     is null where it was not measured; `colour` and `growth` are there only where the profile judges by them. Then
     `confidence` is no calibrated probability: it is the chance, by the profile's own figure for scatter, that another

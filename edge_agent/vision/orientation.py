@@ -243,31 +243,28 @@ def check_orientation(found: Sequence[Evidence]) -> Standing:
 
 
 def flag_orientation(wells: Mapping[str, Well], standing: Standing, profile: AssayProfile) -> dict[str, Well]:
-    """The same wells; those that decide a titre are flagged unless the picture confirms the seat, so that no row is
-    graded high whose titre hangs on it. Without contradiction, that is every row whose titre would be another one on
-    the same plate turned by half: sera that are all negative are so either way.
+    """The same wells, each flagged unless the picture confirms the seat, so that no row is graded high.
+
+    A plate that reads the same turned by half, such as one of negative sera only, needs no confirmation.
     """
-    if standing == "confirmed":
+    if standing == "confirmed" or (standing == "unconfirmed" and _same_turned(wells, profile)):
         return dict(wells)
-    flag, flagged = (DOUBTED, set(wells)) if standing == "doubted" else (UNCONFIRMED, _deciding(wells, profile))
-    return {
-        name: msgspec.structs.replace(well, flags=(*well.flags, flag)) if name in flagged else well
-        for name, well in wells.items()
-    }
+    flag = DOUBTED if standing == "doubted" else UNCONFIRMED
+    return {name: msgspec.structs.replace(well, flags=(*well.flags, flag)) for name, well in wells.items()}
 
 
-def _deciding(wells: Mapping[str, Well], profile: AssayProfile) -> set[str]:
-    """The wells of the series whose endpoints would be others if the plate lay turned by half; where samples are single
-    wells, those that would be called otherwise.
+def _same_turned(wells: Mapping[str, Well], profile: AssayProfile) -> bool:
+    """Whether the plate would have the same endpoints if it lay turned by half; the same calls, where samples are
+    single wells.
     """
     turned = _turned(wells, profile.format)
     if not profile.series:
-        return {name for name, well in wells.items() if name in turned and turned[name].call is not well.call}
+        return all(turned[name].call is well.call for name, well in wells.items() if name in turned)
     given, other = (
         {row: (one.last_flowing, one.by_rule, one.step_fit) for row, one in plate_endpoints(of, profile).items()}
         for of in (wells, turned)
     )
-    return {name for series in profile.series if given[series.row] != other[series.row] for name in series.wells}
+    return given == other
 
 
 def evidence_figures(found: Sequence[Evidence]) -> dict[str, float]:

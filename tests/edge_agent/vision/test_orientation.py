@@ -177,17 +177,19 @@ def test_confirmed_seat_changes_nothing() -> None:
     assert flag_orientation(make_wells(5), "confirmed", HI) == make_wells(5)
 
 
-def test_no_titre_that_hangs_on_an_unconfirmed_seat_is_graded_high() -> None:
+def test_no_row_of_an_unconfirmed_plate_is_graded_high() -> None:
     wells = negative_but("C")
     assert graded_high(wells) == "ABCDEFGH"
-    assert graded_high(flag_orientation(wells, "unconfirmed", HI)) == "ABDEGH"  # F would be C on the turned plate
+    assert not graded_high(flag_orientation(wells, "unconfirmed", HI))
 
 
-def test_unconfirmed_plate_of_single_samples_has_those_wells_flagged_that_would_be_called_otherwise() -> None:
+@pytest.mark.parametrize(("positive", "flagged"), [({"B3"}, True), ({"B3", "G10"}, False)])
+def test_unconfirmed_plate_of_single_samples_is_flagged_unless_it_reads_the_same_turned(
+    positive: set[str], flagged: bool
+) -> None:
     profile = PROFILES["colour-96"]
-    wells = {name: make_well("negative") for name in profile.format.names()} | {"B3": make_well("positive")}
-    flagged = [name for name, well in flag_orientation(wells, "unconfirmed", profile).items() if well.flags]
-    assert flagged == ["B3", "G10"]
+    wells = {name: make_well("positive" if name in positive else "negative") for name in profile.format.names()}
+    assert all(bool(well.flags) is flagged for well in flag_orientation(wells, "unconfirmed", profile).values())
 
 
 def test_plate_that_is_all_negative_reads_the_same_either_way_and_needs_no_confirmation() -> None:
