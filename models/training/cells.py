@@ -57,7 +57,7 @@ class Cells:
 
 
 # How much veil lies around the cells of each class: in any plate, and in a plain one.
-_VEIL = {FLOWING: (0.0, 0.25), BUTTON: (0.0, 0.6), PARTIAL: (0.0, 0.5), DIFFUSE: (0.2, 1.15), EMPTY: (0.0, 0.1)}
+_VEIL = {FLOWING: (0.0, 0.25), BUTTON: (0.0, 0.6), PARTIAL: (0.0, 0.5), DIFFUSE: (0.4, 1.15), EMPTY: (0.0, 0.08)}
 _PLAIN_VEIL = {
     FLOWING: (0.0, 0.08),
     BUTTON: (0.0, 0.18),
