@@ -166,8 +166,12 @@ def _oddities(wells: Sequence[WellEvidence], k: int, inhibited: Sequence[Call]) 
 def _grade(
     wells: Sequence[WellEvidence], last: int, k: int, margin: float, odd: set[int], *, control_failed: bool
 ) -> Grade:
-    """domain.md §4; and a row of which less than half could be read is never better than low."""
-    if control_failed or 2 * sum(well.readable for well in wells) < len(wells) or abs(last - k) > 1:
+    """domain.md §4; and a row of which less than half, or not the first well beyond its step, could be read is low.
+
+    Where that well was not read, nobody has seen the series end: the step could as well lie further on.
+    """
+    end_unseen = k < len(wells) and not wells[k].readable
+    if control_failed or end_unseen or 2 * sum(well.readable for well in wells) < len(wells) or abs(last - k) > 1:
         return "low"
     if last == k and margin >= LARGE_MARGIN_LN and not odd & {k - 1, k, k + 1}:
         return "high"

@@ -101,11 +101,11 @@ def test_wells_without_cells_are_not_negative() -> None:
     assert row_endpoint(row("eeeeeeeFeeee")).grade == "low"
 
 
-def test_an_unread_boundary_never_raises_a_titre() -> None:
+def test_an_unread_boundary_never_raises_a_titre_and_a_person_looks() -> None:
     endpoint = row_endpoint(row("FFFFF---dddd"))
     assert endpoint.step_fit == 5
     assert endpoint.margin_ln == 0
-    assert endpoint.grade == "medium"
+    assert endpoint.grade == "low"
 
 
 def test_one_sure_well_never_outweighs_the_rest_of_the_row() -> None:
