@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PHOTOS ?=
-# Where `make model` writes: never over the release that is shipped.
+# The release that `make evaluate` measures; where `make model` writes, and the release whose weights it goes on from.
 RELEASE ?= models/hi-wells-v2
+NEW ?= models/hi-wells-v3
+START ?= models/hi-wells-v1
+FROM = $(lastword $(subst -, ,$(START)))
 
 .PHONY: help demo test check format bench docs lock train-setup model evaluate clean
 .DEFAULT_GOAL := help
@@ -41,12 +44,13 @@ lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyprojec
 
 train-setup: .venv-train/.done ## The training environment (PyTorch; about 2.5 GB), apart from everything else
 
-model: .venv-train/.done $(VENV)/.dev ## Render, train, export and evaluate a new model into RELEASE
-	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train wells
-	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train calls
-	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.legends
-	@.venv-train/bin/python -m models.training.export --out $(RELEASE)
-	@$(BIN)/python -m models.training.evaluate --release $(RELEASE) --plates "$${WELLREAD_PLATES:-../shared/plates}"
+model: .venv-train/.done $(VENV)/.dev ## Render, train on from release START, export and evaluate a new model into NEW
+	@.venv-train/bin/python -m models.training.recover $(START)
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train wells --start train-data/wells-$(FROM).pt
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train calls --start train-data/calls-$(FROM).pt
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.legends --strips 10000 --epochs 16 --start train-data/legends-$(FROM).pt
+	@.venv-train/bin/python -m models.training.export --out $(NEW)
+	@$(BIN)/python -m models.training.evaluate --release $(NEW) --plates "$${WELLREAD_PLATES:-../shared/plates}"
 
 evaluate: $(VENV)/.dev ## Measure RELEASE (ONLY=rivals,… parts of it) on renders, and on photographs where they are present
 	@$(BIN)/python -m models.training.evaluate --release $(RELEASE) $(if $(ONLY),--only $(ONLY)) --plates "$${WELLREAD_PLATES:-../shared/plates}"
