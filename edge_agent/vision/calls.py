@@ -18,6 +18,7 @@ from edge_agent.vision.glare import lost_to_glare
 from edge_agent.vision.image import Photograph
 from edge_agent.vision.patches import Image
 from edge_agent.vision.quality import lost_to_haze
+from edge_agent.vision.spread import settle_spread
 from edge_agent.vision.tensors import Array, softmax
 from protocol.assay import AssayProfile, Call
 from protocol.messages import Well
@@ -47,8 +48,9 @@ def call_wells(
     Refused where something lies over the plate.
     """
     network = model.manifest.networks.calls
-    probabilities = softmax(model.call_logits(patches_rgb), network.temperature)
     calls = [Call(name) for name in network.classes]
+    seen = softmax(model.call_logits(patches_rgb), network.temperature)
+    probabilities = settle_spread(seen, calls.index(Call.DIFFUSE), calls.index(Call.EMPTY))
     glare = lost_to_glare(patches_rgb, network.patch_pitches)
     hazy = lost_to_haze(patches_rgb, profile.limits.least_well_contrast)
     return {
