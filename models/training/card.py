@@ -37,7 +37,7 @@ so their figures are development figures, not a held-out estimate.
 _LIMITS = """\
 ## Known limits
 
-- The boundary between a short tear and a button is where readers disagree; the soft labels put it at a height of 1.07
+- The boundary between a short tear and a button is where readers disagree; the soft labels put it at a height of 1.10
   times the width. Look at confidences and at the measured streak there.
 - Tears must run towards the last row of the plate (patches are cut in the plate's frame). A plate tilted the other way
   is misread.

@@ -1,7 +1,7 @@
 """What red cells look like at the bottom of a V-shaped well: tear, button, ragged ring, veil, nothing.
 
 Everything is drawn for many wells at once, in units of the well pitch, y pointing to the plate's low side (row H).
-Half of the tears are short, and near a height-to-width ratio of 1.07 the label is soft: there a panel of readers
+Half of the tears are short, and near a height-to-width ratio of 1.10 the label is soft: there a panel of readers
 disagrees, and a network taught certainty there is confidently wrong.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.training.spec import BUTTON, DIFFUSE, EMPTY, FLOWING, PARTIAL, Doubles, Floats, Ranges
 
-TEAR_BOUNDARY = 1.07  # height / width at which half of a panel would say "flowing"
+TEAR_BOUNDARY = 1.10  # height / width at which half of a panel would say "flowing": real buttons go up to 1.09
 TEAR_BOUNDARY_WIDTH = 0.02
 VEIL_BOUNDARY = 0.06  # contrast against the bare floor at which half of a panel would see a veil at all
 VEIL_BOUNDARY_WIDTH = 0.015

@@ -33,7 +33,7 @@ from models.training.spec import Floats, Image
 
 DATA = Path("train-data")
 WELLS_SEED, CALLS_SEED, TRAIN_SEED = 1_000_000, 2_000_000, 7
-WELLS_RATE = 2e-3
+WELLS_RATE, CALLS_RATE = 2e-3, 3e-3
 Batch = TypeVar("Batch")
 
 
@@ -88,7 +88,14 @@ def train_wells(
 
 
 def train_calls(
-    folder: Path, out: Path, epochs: int, start: Path | None, *, seed: int = TRAIN_SEED, batch: int = 128
+    folder: Path,
+    out: Path,
+    epochs: int,
+    start: Path | None,
+    *,
+    rate: float = CALLS_RATE,
+    seed: int = TRAIN_SEED,
+    batch: int = 128,
 ) -> None:
     """Teach CallsNet from soft labels, going on from `start` if given."""
     torch.manual_seed(seed)
@@ -96,12 +103,12 @@ def train_calls(
     patches, soft = load_calls(folder)
     net = _started(CallsNet(), start)
     average = Average(net, 0.998)
-    optimiser = _optimiser(net, 3e-3, 2e-2)
+    optimiser = _optimiser(net, rate, 2e-2)
     per_epoch, started = len(patches) // batch, time.monotonic()
     for epoch in range(epochs):
         losses = []
         for index, (inputs, votes) in enumerate(_ahead(_calls_batches(patches, soft, rng, batch))):
-            _set_rate(optimiser, 3e-3, epoch * per_epoch + index, epochs * per_epoch, warm=200)
+            _set_rate(optimiser, rate, epoch * per_epoch + index, epochs * per_epoch, warm=200)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(inputs.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(logits.float(), votes)
@@ -202,7 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2800)
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--start", type=Path, help="weights to go on from")
-    parser.add_argument("--rate", type=float, default=WELLS_RATE, help="highest learning rate of wells")
+    parser.add_argument("--rate", type=float, help=f"highest learning rate (wells {WELLS_RATE}, calls {CALLS_RATE})")
     parser.add_argument("--seed", type=int, default=TRAIN_SEED, help="of calls; another one writes calls-seed<N>.pt")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -212,12 +219,19 @@ def main() -> None:
     if arguments.network == "wells":
         if not folder.exists():
             write_wells(folder, arguments.renders or 4400, WELLS_SEED, arguments.threads)
-        train_wells(folder, DATA / "wells.pt", arguments.steps, arguments.start, rate=arguments.rate)
+        train_wells(folder, DATA / "wells.pt", arguments.steps, arguments.start, rate=arguments.rate or WELLS_RATE)
     else:
         if not folder.exists():
             write_calls(folder, arguments.renders or 1000, CALLS_SEED, arguments.threads)
         name = "calls.pt" if arguments.seed == TRAIN_SEED else f"calls-seed{arguments.seed}.pt"
-        train_calls(folder, DATA / name, arguments.epochs, arguments.start, seed=arguments.seed)
+        train_calls(
+            folder,
+            DATA / name,
+            arguments.epochs,
+            arguments.start,
+            rate=arguments.rate or CALLS_RATE,
+            seed=arguments.seed,
+        )
 
 
 if __name__ == "__main__":
