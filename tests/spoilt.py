@@ -102,6 +102,9 @@ BEARABLE: tuple[tuple[str, Callable[[Picture], Picture]], ...] = (
     *((f"brightness × {gain:g}", lambda image, g=gain: exposed(image, g)) for gain in (0.6, 0.8, 1.2, 1.4)),
     *((f"blurred by {sigma:g} px", lambda image, s=sigma: blurred(image, s)) for sigma in (0.5, 1.0, 1.5)),
     *((f"noise of {noise:g} levels", lambda image, n=noise: exposed(image, 1.0, n)) for noise in (5, 10, 15)),
+)
+# Each of these is several of those at once.
+TOGETHER: tuple[tuple[str, Callable[[Picture], Picture]], ...] = (
     ("0.6, blurred, dark, noisy", lambda image: exposed(blurred(scaled(image, 0.6), 1.0), 0.6, 8)),
     ("1.4, blurred, bright, noisy", lambda image: exposed(blurred(scaled(image, 1.4), 1.5), 1.4, 8)),
 )

@@ -36,7 +36,7 @@ from models.training.nets import DETECTOR_CLASSES, STRIDES, CallsNet, WellsNet
 from models.training.spec import CLASSES, Floats
 from models.training.train import CALLS_SEED, DATA, TRAIN_SEED, WELLS_SEED
 
-RELEASE = Path("models/hi-wells-v1")
+RELEASE = Path("models/hi-wells-v2")
 CALIBRATION_SEED = 3_000_000
 LOGIT_LIMIT = 8.0
 CALLS_BATCH = 32

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from edge_agent.vision.detector import Model, load_model
+from edge_agent.vision.lattice import fit_grid
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.tensors import PLATE, WELL
 from models.training.card import write_card
 from models.training.measure import match_wells
 from models.training.render import CLASSES, PlateSpec, render_plate, render_stage
 
-RELEASE = Path(__file__).parents[2] / "models" / "hi-wells-v1"
+RELEASE = Path(__file__).parents[2] / "models" / "hi-wells-v2"
 MANIFEST = json.loads((RELEASE / "manifest.json").read_text())
 
 
@@ -60,8 +61,11 @@ def test_plain_plates_are_found(model: Model, turn_deg: float) -> None:
     assert len(found.of(PLATE).scores) == 1
 
 
-def test_an_empty_bench_has_no_wells(model: Model) -> None:
-    assert len(model.detect(render_stage(1)).of(WELL).scores) <= 2
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_an_empty_bench_has_few_things_like_wells_and_no_grid(model: Model, seed: int) -> None:
+    wells = model.detect(render_stage(seed)).of(WELL)
+    assert len(wells.scores) <= 10
+    assert fit_grid(wells) is None
 
 
 def test_both_runtimes_make_the_same_calls(model: Model) -> None:
