@@ -4,7 +4,7 @@ Every well of the plate has a state. One that cannot be seen is `obscured` or `n
 network sees is judged here, what a profile's criteria say in `judged`.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,22 +53,13 @@ def call_wells(
     probabilities = settle_spread(seen, calls.index(Call.DIFFUSE), calls.index(Call.EMPTY))
     glare = lost_to_glare(patches_rgb, network.patch_pitches)
     hazy = lost_to_haze(patches_rgb, profile.limits.least_well_contrast)
-    wells = {}
-    for place, row in zip(places(patches_rgb, placed, photograph, glare=glare, hazy=hazy), probabilities, strict=True):
-        chances = dict(zip(calls, map(float, row), strict=True))
-        call = decided(chances, profile.inhibited)
-        wells[place.name] = place.lost or judged(chances, place, profile.low_confidence, call)
-    return wells
-
-
-def decided(chances: Mapping[Call, float], inhibited: Collection[Call]) -> Call:
-    """The likeliest call on the likelier side of the endpoint.
-
-    Titres hang on one question, whether a well is inhibited. A tear at 0.4 beside a button at 0.35 and a partial at
-    0.25 is likelier no tear than one.
-    """
-    strong = sum(chance for call, chance in chances.items() if call in inhibited) >= sum(chances.values()) / 2
-    return max((call for call in chances if (call in inhibited) == strong), key=lambda call: chances[call])
+    return {
+        place.name: place.lost
+        or judged(dict(zip(calls, map(float, chances), strict=True)), place, profile.low_confidence)
+        for place, chances in zip(
+            places(patches_rgb, placed, photograph, glare=glare, hazy=hazy), probabilities, strict=True
+        )
+    }
 
 
 def places(patches_rgb: Image, placed: Placed, photograph: Photograph, *, glare: Mask, hazy: Mask) -> Iterator[Place]:

@@ -15,7 +15,7 @@ from edge_agent.vision.tensors import Array
 
 # No plate makes either call more than this many times likelier than the well itself does: a single well that was never
 # filled must stay what it clearly is.
-MOST_ODDS: Final = 8.0
+MOST_ODDS: Final = 3.0
 # A prior of this many wells of each kind: a few wells do not speak for a plate.
 PRIOR_WELLS: Final = 2.0
 ROUNDS: Final = 20

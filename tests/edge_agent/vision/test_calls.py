@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edge_agent.vision.calls import call_wells, decided
+from edge_agent.vision.calls import call_wells
 from edge_agent.vision.detector import CALLS_CLASSES
 from edge_agent.vision.image import Photograph
 from edge_agent.vision.refusal import Refused
@@ -112,14 +112,3 @@ def test_well_outside_the_picture_is_not_read() -> None:
 def test_centres_are_in_the_pixels_of_the_photograph() -> None:
     small, large = called()["D5"].centre_px, called(scale=2.0)["D5"].centre_px
     assert large == pytest.approx([2 * small[0] + 0.5, 2 * small[1] + 0.5], abs=0.02)
-
-
-def test_a_well_flows_only_if_that_is_likelier_than_everything_else_together() -> None:
-    doubtful = {Call.FLOWING: 0.44, Call.BUTTON: 0.38, Call.PARTIAL: 0.18}
-    assert decided(doubtful, HI.inhibited) is Call.BUTTON
-    assert decided({**doubtful, Call.FLOWING: 0.57}, HI.inhibited) is Call.FLOWING
-
-
-def test_where_agglutination_is_the_strong_side_that_side_is_decided_first() -> None:
-    chances = {Call.FLOWING: 0.3, Call.BUTTON: 0.25, Call.DIFFUSE: 0.45}
-    assert decided(chances, (Call.DIFFUSE,)) is Call.FLOWING
