@@ -6,6 +6,8 @@ process never wait in SQLite's busy loop and no checkpoint runs beside a writer.
 """
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -24,6 +26,7 @@ from central.settings import Settings
 
 # Longer than any transaction of ours; then the writer is told instead of waiting for ever.
 BUSY_TIMEOUT_MS: Final = 10_000
+LOG_RETRY_MS: Final = 20
 
 # Any constant of our own: two centrals that start together migrate one after the other.
 _MIGRATION_LOCK: Final = 0x77656C6C
@@ -72,7 +75,7 @@ def _sqlite_engine(url: str, *, foreign_keys: bool) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
+        keep_a_log(cursor)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         cursor.close()
@@ -83,6 +86,22 @@ def _sqlite_engine(url: str, *, foreign_keys: bool) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def keep_a_log(cursor: Any) -> None:
+    """Write-ahead logging, which outlives the connection.
+
+    Two programs that turn it on at once in a new file meet each other's lock, and SQLite refuses one at once instead of
+    waiting as it does for every other statement: so it is asked again, as long as another would have waited.
+    """
+    for _ in range(BUSY_TIMEOUT_MS // LOG_RETRY_MS):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            time.sleep(LOG_RETRY_MS / 1000)
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _json_text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """The database: migrations end at the tables, transactions are whole, SQLite is durable and has one writer."""
 
 import asyncio
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.db import insert_ignore, make_engine, migrate, migration_config, reading, transaction
+from central.db import insert_ignore, keep_a_log, make_engine, migrate, migration_config, reading, transaction
 from central.settings import Settings
 from central.tables import claims, images, metadata
 from tests.central.conftest import DATABASES
@@ -53,6 +54,25 @@ def test_two_centrals_may_migrate_together(database: str, request: pytest.Fixtur
         await asyncio.gather(migrate(settings), migrate(settings))
 
     asyncio.run(both())
+
+
+class BusyCursor:
+    """Refuses as SQLite does while another connection turns the log on in the same new file."""
+
+    def __init__(self, refusals: int) -> None:
+        self.left, self.done = refusals, list[str]()
+
+    def execute(self, statement: str) -> None:
+        if self.left:
+            self.left -= 1
+            raise sqlite3.OperationalError("database is locked")
+        self.done.append(statement)
+
+
+def test_a_log_that_another_program_is_turning_on_is_asked_for_again() -> None:
+    cursor = BusyCursor(refusals=3)
+    keep_a_log(cursor)
+    assert cursor.done == ["PRAGMA journal_mode = WAL"]
 
 
 async def test_migrations_go_back_to_an_empty_database(engine: AsyncEngine) -> None:
