@@ -97,7 +97,9 @@ def keep_a_log(cursor: Any) -> None:
     for _ in range(BUSY_TIMEOUT_MS // LOG_RETRY_MS):
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
             time.sleep(LOG_RETRY_MS / 1000)
         else:
             return

@@ -59,13 +59,15 @@ def test_two_centrals_may_migrate_together(database: str, request: pytest.Fixtur
 class BusyCursor:
     """Refuses as SQLite does while another connection turns the log on in the same new file."""
 
-    def __init__(self, refusals: int) -> None:
-        self.left, self.done = refusals, list[str]()
+    def __init__(self, refusals: int, code: int = sqlite3.SQLITE_BUSY) -> None:
+        self.left, self.code, self.done = refusals, code, list[str]()
 
     def execute(self, statement: str) -> None:
         if self.left:
             self.left -= 1
-            raise sqlite3.OperationalError("database is locked")
+            error = sqlite3.OperationalError("refused")
+            error.sqlite_errorcode = self.code
+            raise error
         self.done.append(statement)
 
 
@@ -73,6 +75,13 @@ def test_a_log_that_another_program_is_turning_on_is_asked_for_again() -> None:
     cursor = BusyCursor(refusals=3)
     keep_a_log(cursor)
     assert cursor.done == ["PRAGMA journal_mode = WAL"]
+
+
+def test_a_database_that_cannot_be_opened_is_not_waited_for() -> None:
+    cursor = BusyCursor(refusals=1, code=sqlite3.SQLITE_CANTOPEN)
+    with pytest.raises(sqlite3.OperationalError):
+        keep_a_log(cursor)
+    assert not cursor.done
 
 
 async def test_migrations_go_back_to_an_empty_database(engine: AsyncEngine) -> None:
