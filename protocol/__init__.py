@@ -6,6 +6,6 @@ No file, socket, clock or randomness in here. In reading order:
 - `assay`     an assay profile as data; `soundness` checks one, `profiles` ships some
 - `endpoint`  well calls → row endpoints, grades, flags, distribution; `evidence` is one well, `mic` the rule for MICs
 - `messages`  what travels; `codec` message ↔ bytes; `topics` where it travels
-- `delivery`  the state table of a reading between outbox and central
+- `delivery`  the state table of a reading between outbox and central; `ledger` compares what both sides hold
 - `errors`    whose fault it is
 """

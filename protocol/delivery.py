@@ -1,12 +1,14 @@
 """The life of a reading between a device's outbox and central, as a table. Pure: no clock, no randomness, no I/O.
 
     pending ──send──▶ sent ──accepted──▶ settled
-       ▲               │ │
-       └──unanswered───┘ └──rejected──▶ quarantined ──requeue──▶ pending
+     ▲ ▲               │ │               │
+     │ └──unanswered───┘ └──rejected──▶ quarantined ──requeue──▶ pending
+     └──────────────missed───────────────┘
 
-Two rules. A reading is forgotten only once it is `settled`, and only central's `accepted`, sent after its commit,
+Three rules. A reading is forgotten only once it is `settled`, and only central's `accepted`, sent after its commit,
 settles it: a broker's acknowledgement says that the broker's memory has it, which is not that. And a late or repeated
-answer changes nothing: an answer may arrive for a reading in any state, because brokers double and delay.
+answer changes nothing: an answer may arrive for a reading in any state, because brokers double and delay. And a
+settled reading that central turns out not to have (`missed`: it was set back to a backup) waits again.
 """
 
 from enum import StrEnum
@@ -32,6 +34,7 @@ class Event(StrEnum):
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     REQUEUE = "requeue"
+    MISSED = "missed"
 
 
 TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
@@ -41,6 +44,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.REJECTED: State.QUARANTINED,
         Event.UNANSWERED: State.PENDING,
         Event.REQUEUE: State.PENDING,
+        Event.MISSED: State.PENDING,
     },
     State.SENT: {
         Event.SEND: State.SENT,
@@ -48,6 +52,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.REJECTED: State.QUARANTINED,
         Event.UNANSWERED: State.PENDING,
         Event.REQUEUE: State.PENDING,
+        Event.MISSED: State.PENDING,
     },
     State.QUARANTINED: {
         # The earlier answer may have been a refusal of a damaged copy; what central committed is committed.
@@ -55,11 +60,13 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.REJECTED: State.QUARANTINED,
         Event.UNANSWERED: State.QUARANTINED,
         Event.REQUEUE: State.PENDING,
+        Event.MISSED: State.QUARANTINED,
     },
     State.SETTLED: {
         Event.ACCEPTED: State.SETTLED,
         Event.REJECTED: State.SETTLED,
         Event.UNANSWERED: State.SETTLED,
+        Event.MISSED: State.PENDING,
     },
 }
 

@@ -18,6 +18,7 @@ VERSION: Final = 1
 DeviceId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{2,62}$(?!\n)")]
 LabId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$(?!\n)")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+PublicKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 ReadingId = Annotated[
     str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$(?!\n)")
 ]
@@ -26,6 +27,12 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Drift = Literal["place", "light", "white", "evenness"]
 A1From = Literal["seat", "unknown"]
 Opinion = Literal["streams", "does_not_stream", "undecided"]
+ClockQuality = Literal["synchronised", "unsynchronised", "unknown"]
+PartInTrouble = Literal["camera", "disk", "outbox", "configuration", "clock", "model"]
+
+# The UTC date of a reading's `captured_at`, whatever the device believed the year to be.
+Day = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)")]
+Seq = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Streak(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -147,10 +154,16 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Clock(msgspec.Struct, frozen=True):
-    """What the device knew of time when it captured: enough to correct a wrong clock later."""
+    """What the device knew of time when it captured: enough to correct a wrong clock later.
+
+    `quality` is what the operating system says of its synchronisation. `offset_s` is the device's clock minus
+    central's, from the last answer in this boot; null before the first one.
+    """
 
     boot_id: str
     monotonic_ns: int
+    quality: ClockQuality = "unknown"
+    offset_s: float | None = None
 
 
 class CalibrationUsed(msgspec.Struct, frozen=True):
@@ -202,8 +215,42 @@ class Rejection(msgspec.Struct, frozen=True):
     detail: str
 
 
+class LedgerDay(msgspec.Struct, frozen=True):
+    """The readings of one day that a device still holds, sent or not.
+
+    `ranges` are their places (`seq`, both ends included), `digest` is `protocol.ledger.day_digest` over them, and
+    `unsettled` of them have no answer yet.
+    """
+
+    day: Day
+    ranges: tuple[tuple[Seq, Seq], ...]
+    unsettled: Annotated[int, msgspec.Meta(ge=0)]
+    digest: Sha256
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What a device holds, day by day, for central to compare with what it has: at each birth, and once a day."""
+
+    v: int
+    device_id: DeviceId
+    epoch: str
+    days: tuple[LedgerDay, ...] = ()
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What central holds of one day of a device's ledger, which went `through` this place: ranges and digest of it."""
+
+    day: Day
+    through: Seq
+    ranges: tuple[tuple[Seq, Seq], ...]
+    digest: Sha256
+
+
 class Ack(msgspec.Struct, frozen=True):
-    """Central's answer, sent only after its commit. `accepted` are reading ids; `wanted` are pictures it lacks."""
+    """Central's answer, sent only after its commit. `accepted` are reading ids; `wanted` are pictures it lacks.
+
+    `held` answers a `Ledger`: the days on which the two sides differ, or of which the device still waits for answers.
+    """
 
     v: int
     epoch: str
@@ -211,16 +258,34 @@ class Ack(msgspec.Struct, frozen=True):
     rejected: tuple[Rejection, ...] = ()
     wanted: tuple[Sha256, ...] = ()
     now: datetime | None = None
+    held: tuple[Held, ...] = ()
 
 
 class OutboxDepth(msgspec.Struct, frozen=True):
-    """How much a device still holds: readings not yet acknowledged, of those set aside, pictures to upload."""
+    """How much a device still holds: readings not yet acknowledged, of those set aside, pictures to upload.
+
+    `bytes` are those of the outbox and its pictures, `oldest_at` is the capture of the oldest reading that waits.
+    `hours_left` until nothing more can be photographed, at the pace of the last day; null where that is unknown.
+    `full`: the disk has no room and nothing is photographed until it has; sending goes on.
+    """
 
     epoch: str
     last_seq: int
     pending: int
     quarantined: int
     pictures: int
+    bytes: int = 0
+    oldest_at: datetime | None = None
+    hours_left: float | None = None
+    full: bool = False
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Something at the bench that a person must mend; `detail` says what, and what to do."""
+
+    part: PartInTrouble
+    detail: str
+    since: datetime
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -233,7 +298,10 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class DeviceStatus(msgspec.Struct, frozen=True):
-    """Retained birth, heartbeat and last will of a device. `session` pairs a will with its birth."""
+    """Retained birth, heartbeat and last will of a device. `session` pairs a will with its birth.
+
+    `clock` was read together with `at`: central learns from it when a boot of the device began.
+    """
 
     v: int
     device_id: DeviceId
@@ -244,6 +312,8 @@ class DeviceStatus(msgspec.Struct, frozen=True):
     model: str | None = None
     outbox: OutboxDepth | None = None
     last_refusal: Refusal | None = None
+    clock: Clock | None = None
+    troubles: tuple[Trouble, ...] = ()
 
 
 class CentralStatus(msgspec.Struct, frozen=True):
@@ -257,11 +327,15 @@ class CentralStatus(msgspec.Struct, frozen=True):
 
 
 class EnrolmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A reader asks to become a device (HTTP), with the one-time code that a person was given."""
+    """A reader asks to become a device (HTTP), with the one-time code that a person was given.
+
+    `public_key` is the reader's Ed25519 key (hexadecimal), by which archives carried by hand are known to be its own.
+    """
 
     claim_code: str
     device_id: DeviceId
     agent: str
+    public_key: PublicKey | None = None
 
 
 class BrokerAccess(msgspec.Struct, frozen=True):
@@ -275,9 +349,13 @@ class BrokerAccess(msgspec.Struct, frozen=True):
 
 
 class Enrolment(msgspec.Struct, frozen=True):
-    """Central's answer to an enrolment: shown once, kept by the device with mode 0600."""
+    """Central's answer to an enrolment: shown once, kept by the device with mode 0600.
+
+    `other_brokers` are tried in turn when `broker` cannot be reached.
+    """
 
     device_id: DeviceId
     name: str
     broker: BrokerAccess
     upload_token: str
+    other_brokers: tuple[BrokerAccess, ...] = ()
