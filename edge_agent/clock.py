@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from protocol.messages import Clock
+
 _BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -25,6 +27,26 @@ class Moment:
 def read_clocks() -> Moment:
     """The moment that this is called."""
     return Moment(datetime.now(UTC), time.monotonic_ns())
+
+
+class BootClock:
+    """What this boot knows of time: which boot it is, and how far its clock was from central's at the last answer.
+
+    Written by the conversation, read by whoever captures; a single assignment, so no lock.
+    """
+
+    def __init__(self, boot_id: str) -> None:
+        """`boot_id` is the kernel's name of this boot."""
+        self.boot_id: Final = boot_id
+        self._offset_s: float | None = None
+
+    def heard(self, central_now: datetime, moment: Moment) -> None:
+        """Central said what time it has, and it was `moment` here."""
+        self._offset_s = (moment.at - central_now).total_seconds()
+
+    def clock(self, monotonic_ns: int) -> Clock:
+        """What a reading captured at this monotonic time says of the clock."""
+        return Clock(self.boot_id, monotonic_ns, offset_s=self._offset_s)
 
 
 def read_boot_id() -> str:

@@ -250,6 +250,7 @@ class Ack(msgspec.Struct, frozen=True):
     """Central's answer, sent only after its commit. `accepted` are reading ids; `wanted` are pictures it lacks.
 
     `held` answers a `Ledger`: the days on which the two sides differ, or of which the device still waits for answers.
+    `ledger_wanted`: central misses readings and asks the device to account for what it holds.
     """
 
     v: int
@@ -259,6 +260,7 @@ class Ack(msgspec.Struct, frozen=True):
     wanted: tuple[Sha256, ...] = ()
     now: datetime | None = None
     held: tuple[Held, ...] = ()
+    ledger_wanted: bool = False
 
 
 class OutboxDepth(msgspec.Struct, frozen=True):
