@@ -37,6 +37,7 @@ bench: $(VENV)/.dev ## Print the benchmarks: ratios beside a peer or a ceiling, 
 
 docs: $(VENV)/.dev ## Make the generated pages and example files anew
 	@$(BIN)/python -m protocol.page > docs/protocol.md
+	@$(BIN)/python -m protocol.asyncapi > docs/asyncapi.json
 	@$(BIN)/python -m models.training.reading_page
 
 lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyproject.toml

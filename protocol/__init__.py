@@ -8,4 +8,5 @@ No file, socket, clock or randomness in here. In reading order:
 - `messages`  what travels; `codec` message ↔ bytes; `topics` where it travels
 - `delivery`  the state table of a reading between outbox and central; `ledger` compares what both sides hold
 - `errors`    whose fault it is
+- `page`, `asyncapi`  all of it for people and for machines: docs/protocol.md, docs/asyncapi.json
 """
