@@ -1,0 +1,1 @@
+"""Faults on real parts: what a reading survives, judged from outside."""
