@@ -24,8 +24,8 @@ _SCHEMAS: Final = "#/components/schemas/{name}"
 
 def asyncapi() -> dict[str, Any]:
     """The whole description, ready for JSON."""
-    kinds = [*_OF_CHANNEL.values(), messages.CentralStatus, messages.PlateReading]
-    _, schemas = msgspec.json.schema_components(kinds, ref_template=_SCHEMAS)
+    kinds: tuple[type[msgspec.Struct], ...] = (*_OF_CHANNEL.values(), messages.CentralStatus)
+    _, schemas = msgspec.json.schema_components([*kinds, messages.PlateReading], ref_template=_SCHEMAS)
     # A raw field may hold anything; what it holds here is a reading.
     schemas["ReadingEnvelope"]["properties"]["reading"] = {"$ref": _SCHEMAS.format(name="PlateReading")}
     channels = {name: _device_channel(name, who, what) for name, (who, what) in CHANNELS.items()}
@@ -46,7 +46,7 @@ def asyncapi() -> dict[str, Any]:
         "channels": channels | {"central": _central_channel()},
         "operations": operations | {"sendCentral": _operation("central", "send")},
         "components": {
-            "messages": {kind.__name__: _message(kind) for kind in (*_OF_CHANNEL.values(), messages.CentralStatus)},
+            "messages": {kind.__name__: _message(kind) for kind in kinds},
             "schemas": dict(sorted(schemas.items())),
         },
     }
