@@ -7,7 +7,7 @@ digest written at capture is checked again before a row is sent: a damaged one i
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
@@ -21,13 +21,14 @@ from sqlite_utils import Database
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.durable import make_folder, write_durably
 from edge_agent.outbox_file import lock_folder, open_file
-from edge_agent.outbox_rows import Outgoing, PictureState, WantedPicture, damage, kept
+from edge_agent.outbox_rows import Outgoing, PictureState, Reconciled, WantedPicture, damage, day_of, kept
 from edge_agent.retention import plan_pruning
 from edge_agent.window import Waiting
 from protocol import codec
 from protocol.delivery import Event, State, next_state
 from protocol.errors import LocalProtocolError
-from protocol.messages import OutboxDepth, Refusal
+from protocol.ledger import Entry, by_day, judge, ledger_day
+from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal
 
 # A reading that waited longer than this is history: it must not delay one that a person is waiting for.
 LIVE_S: Final = 60.0
@@ -40,7 +41,11 @@ DAMAGED: Final = "damaged"
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
 
 _COUNTS: Final = "SELECT state, count(*) AS n FROM readings WHERE state != ? GROUP BY state"
-_SENDABLE: Final = "SELECT * FROM readings WHERE id = ? AND state IN (?, ?)"
+_SENDABLE: Final = "SELECT * FROM readings WHERE id = ? AND state = ?"
+# A damaged row is no longer what was captured: it is shown to a person, and no account rests on it.
+_ENTRIES: Final = (
+    "SELECT seq, id, digest, document, state FROM readings WHERE rejected_code IS NOT 'damaged' ORDER BY seq"
+)
 _FOR_PRUNING: Final = (
     "SELECT seq, state, settled_at, picture_sha256, picture_bytes, picture_state FROM readings ORDER BY seq"
 )
@@ -59,6 +64,7 @@ class Outbox:
     ) -> None:
         """Open or create it. `session` names this start of the agent."""
         self._session, self._clocks, self._lock = session, clocks, RLock()
+        self._attempts: dict[str, int] = {}
         self._held = lock_folder(folder)
         self._pictures, self._refused = folder / "pictures", folder / "refused"
         try:
@@ -117,34 +123,38 @@ class Outbox:
         """Whether the file of this key has been read or refused, in this run or an earlier one."""
         return bool(self._rows("SELECT 1 FROM captured WHERE key = ?", key))
 
-    def due(self, count: int) -> list[Waiting]:
-        """Up to `count` live readings and up to `count` older ones that wait to be sent, each in order of capture."""
+    def due(self, count: int, beside: Collection[str] = ()) -> list[Waiting]:
+        """Up to `count` live and up to `count` older readings that wait, without those of `beside`, each in order."""
         live_from_ns = self._clocks().monotonic_ns - int(LIVE_S * 1e9)
         live = "session = ? AND put_ns >= ?"
         chosen: list[Waiting] = []
         for condition, historical in ((live, False), (f"NOT ({live})", True)):
             rows = self._rows(
                 f"SELECT id, seq FROM readings WHERE state = ? AND {condition} ORDER BY seq LIMIT ?",
-                State.PENDING, self._session, live_from_ns, count,
+                State.PENDING, self._session, live_from_ns, count + len(beside),
             )  # fmt: skip
-            chosen += [Waiting(row["id"], row["seq"], historical) for row in rows]
+            fresh = [Waiting(row["id"], row["seq"], historical) for row in rows if row["id"] not in beside]
+            chosen += fresh[:count]
         return chosen
 
     def send(self, ids: Iterable[str]) -> list[Outgoing]:
-        """Count a sending of each reading and return its bytes.
+        """The bytes of these readings, as they were hashed at capture, each counted as one attempt of this session.
 
-        One that is damaged is quarantined instead; one that was answered meanwhile is left alone.
+        That a reading is under way is no durable fact, so sending writes nothing. One that is damaged is quarantined
+        instead; one that was answered meanwhile is left alone.
         """
-        outgoing = []
-        with self._transaction():
+        outgoing, damaged = [], {}
+        with self._lock:
             for reading_id in ids:
-                for row in self._rows(_SENDABLE, reading_id, State.PENDING, State.SENT):
+                for row in self._rows(_SENDABLE, reading_id, State.PENDING):
                     wrong = damage(row)
                     if wrong:
-                        self._step(reading_id, Event.REJECTED, rejected_code=DAMAGED, rejected_detail=wrong)
-                    else:
-                        self._step(reading_id, Event.SEND, attempts=row["attempts"] + 1)
-                        outgoing.append(Outgoing(reading_id, row["seq"], row["attempts"] + 1, row["document"]))
+                        damaged[reading_id] = wrong
+                        continue
+                    self._attempts[reading_id] = self._attempts.get(reading_id, 0) + 1
+                    outgoing.append(Outgoing(reading_id, row["seq"], self._attempts[reading_id], row["document"]))
+            for reading_id, wrong in damaged.items():
+                self.quarantine(reading_id, DAMAGED, wrong)
         return outgoing
 
     def settle(self, ids: Iterable[str]) -> None:
@@ -166,6 +176,24 @@ class Outbox:
             for reading_id in found:
                 self._step(reading_id, Event.REQUEUE, rejected_code=None, rejected_detail=None)
         return found
+
+    def ledger(self) -> tuple[LedgerDay, ...]:
+        """The account of everything here, day by day."""
+        days = self._entries().items()
+        return tuple(ledger_day(day, entries) for day, entries in days)
+
+    def reconcile(self, held: Sequence[Held]) -> Reconciled:
+        """Settle what central provably has of these days, and let wait again what it turns out to lack."""
+        settled = missed = 0
+        with self._transaction():
+            own = self._entries()
+            for day in held:
+                verdict = judge(own.get(day.day, ()), day)
+                settled += sum(
+                    self._step_at(seq, Event.ACCEPTED, settled_at=self._clocks().at.isoformat()) for seq in verdict.held
+                )
+                missed += sum(self._step_at(seq, Event.MISSED, settled_at=None) for seq in verdict.missed)
+        return Reconciled(settled, missed)
 
     def id_of(self, seq: int) -> str | None:
         """The reading with this sequence number."""
@@ -255,15 +283,29 @@ class Outbox:
                 path.unlink(missing_ok=True)
                 self._db.execute("UPDATE refused SET file = NULL WHERE number = ?", [row["number"]])
 
-    def _step(self, reading_id: str, event: Event, **fields: object) -> None:
+    def _entries(self) -> Mapping[str, list[Entry]]:
+        return by_day(
+            (day_of(row["document"]), Entry(row["seq"], row["digest"], row["state"] == State.SETTLED))
+            for row in self._rows(_ENTRIES)
+        )
+
+    def _step_at(self, seq: int, event: Event, **fields: object) -> bool:
+        reading_id = self.id_of(seq)
+        return reading_id is not None and self._step(reading_id, event, **fields)
+
+    def _step(self, reading_id: str, event: Event, **fields: object) -> bool:
+        """Let the table decide; whether the state is another one now."""
         for row in self._rows("SELECT state FROM readings WHERE id = ?", reading_id):
             before = State(row["state"])
             after = next_state(before, event)
-            if after is before and event is not Event.SEND:
-                return
+            if after is before:
+                return False
             values = {"state": after, **fields}
             columns = ", ".join(f"{name} = ?" for name in values)
             self._db.execute(f"UPDATE readings SET {columns} WHERE id = ?", [*values.values(), reading_id])
+            self._attempts.pop(reading_id, None)
+            return True
+        return False
 
     def _set_picture_state(self, pictures: Iterable[str], state: PictureState) -> None:
         with self._transaction():

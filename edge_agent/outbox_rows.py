@@ -1,7 +1,7 @@
 """The outbox's rows as values: what it hands out, and what is checked of a row before it leaves."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,26 @@ class WantedPicture:
     media_type: str
 
 
+@dataclass(frozen=True)
+class Reconciled:
+    """What comparing accounts with central changed: readings that it has, and settled ones that it lacks."""
+
+    settled: int
+    missed: int
+
+
 class _Identity(msgspec.Struct):
     id: str
+
+
+class _Day(msgspec.Struct):
+    captured_at: datetime
+
+
+def day_of(document: bytes) -> str:
+    """The UTC date of a reading's `captured_at`, as in its ledger."""
+    captured_at = msgspec.json.decode(document, type=_Day).captured_at
+    return captured_at.astimezone(UTC).date().isoformat()
 
 
 def damage(row: dict[str, Any]) -> str:

@@ -14,10 +14,12 @@ import pytest
 from edge_agent.durable import write_durably
 from edge_agent.outbox import LIVE_S
 from edge_agent.outbox_file import OutboxError, check_settings, count_states, open_file, open_for_looking
+from edge_agent.outbox_rows import Reconciled
+from protocol import ledger
 from protocol.codec import digest
 from protocol.delivery import State
 from protocol.errors import LocalProtocolError
-from protocol.messages import Refusal
+from protocol.messages import Held, LedgerDay, Refusal
 from tests.edge_agent.bench import kept, open_outbox, put, states
 from tests.make import NOON, make_reading_id
 from tests.standins import ManualClock
@@ -119,7 +121,7 @@ def test_a_damaged_row_is_set_aside_with_the_reason_and_never_sent(tmp_path: Pat
     flip_a_bit(tmp_path, first)
     with closing(open_outbox(tmp_path)) as outbox:
         assert [one.id for one in outbox.send([first, second])] == [second]
-    assert states(tmp_path) == {first: "quarantined", second: "sent"}
+    assert states(tmp_path) == {first: "quarantined", second: "pending"}
 
 
 def test_a_row_under_another_id_is_damaged_too(tmp_path: Path) -> None:
@@ -136,11 +138,54 @@ def test_a_row_under_another_id_is_damaged_too(tmp_path: Path) -> None:
 def test_what_was_sent_and_not_answered_waits_again_after_a_restart(tmp_path: Path) -> None:
     with closing(open_outbox(tmp_path)) as outbox:
         ids = put(outbox, 1)
-        assert outbox.send(ids)[0].attempt == 1
-        assert outbox.due(10) == []
+        assert [outbox.send(ids)[0].attempt for _ in range(2)] == [1, 2]
+        assert outbox.due(10, ids) == []
     with closing(open_outbox(tmp_path, session="second")) as outbox:
         assert [(one.id, one.historical) for one in outbox.due(10)] == [(ids[0], True)]
-        assert outbox.send(ids)[0].attempt == 2
+        assert outbox.send(ids)[0].attempt == 1
+
+
+def test_sending_writes_nothing_to_the_disk(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1, 2)
+        before = (tmp_path / "outbox.db-wal").read_bytes()
+        outbox.send(ids)
+        assert (tmp_path / "outbox.db-wal").read_bytes() == before
+
+
+def test_those_in_flight_do_not_crowd_out_what_waits(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1, 2, 3, 4)
+        assert [one.id for one in outbox.due(2, ids[:2])] == ids[2:]
+
+
+def test_what_central_provably_has_is_settled_and_what_it_lacks_waits_again(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1, 2, 3)
+        outbox.settle(ids[2:])
+        (day,) = outbox.ledger()
+        assert (day.day, day.ranges, day.unsettled) == ("2026-11-20", ((1, 3),), 2)
+        there = [ledger.Entry(seq, digest(kept(seq)[0])) for seq in (1, 2)]
+        assert outbox.reconcile([held_by(day, there)]) == Reconciled(settled=2, missed=1)
+    assert states(tmp_path) == {ids[0]: "settled", ids[1]: "settled", ids[2]: "pending"}
+
+
+def test_another_cards_readings_under_the_same_numbers_settle_nothing(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        put(outbox, 1, 2)
+        (day,) = outbox.ledger()
+        there = [ledger.Entry(seq, digest(kept(seq + 10)[0])) for seq in (1, 2)]
+        assert outbox.reconcile([held_by(day, there)]) == Reconciled(settled=0, missed=0)
+        assert outbox.depth().pending == 2
+
+
+def test_a_damaged_reading_is_in_no_account(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        first, second = put(outbox, 1, 2)
+    flip_a_bit(tmp_path, first)
+    with closing(open_outbox(tmp_path)) as outbox:
+        outbox.send([first, second])
+        assert [day.ranges for day in outbox.ledger()] == [((2, 2),)]
 
 
 def test_a_reading_that_waits_long_becomes_history(tmp_path: Path) -> None:
@@ -158,7 +203,7 @@ def test_only_accepted_settles_and_what_is_settled_stays_so(tmp_path: Path) -> N
         outbox.send(ids)
         outbox.settle([ids[0], ids[0], make_reading_id(77)])
         outbox.quarantine(ids[0], "conflict", "a late answer")
-    assert states(tmp_path) == {ids[0]: "settled", ids[1]: "sent"}
+    assert states(tmp_path) == {ids[0]: "settled", ids[1]: "pending"}
 
 
 def test_a_quarantined_reading_is_sent_again_when_a_person_says_so(tmp_path: Path) -> None:
@@ -226,6 +271,13 @@ def test_a_state_that_is_none_is_sent_again(tmp_path: Path) -> None:
         connection.execute("UPDATE readings SET state = 'sgttled'")
     with closing(open_outbox(tmp_path)):
         assert states(tmp_path) == {own: State.PENDING}
+
+
+def held_by(day: LedgerDay, there: list[ledger.Entry]) -> Held:
+    """Central's answer to one day of an account, when it has these."""
+    held = ledger.compare(day, there)
+    assert held is not None
+    return held
 
 
 def picture_of(number: int) -> str:
