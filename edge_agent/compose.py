@@ -14,7 +14,7 @@ from edge_agent import agent, sync, uploads
 from edge_agent.barcode import agreed, find_code
 from edge_agent.calibration import CalibrationError, InForce, check_size, compare, in_force
 from edge_agent.camera import open_camera
-from edge_agent.clock import read_boot_id, read_clocks
+from edge_agent.clock import BootClock, read_boot_id, read_clocks
 from edge_agent.config import Config
 from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access, device_id, load_access
@@ -98,7 +98,14 @@ def _companions(
     def jitter() -> float:
         return random.uniform(-1, 1)
 
-    conversation = Conversation(outbox, own_id, f"{model.name}-v{model.version}", clocks=read_clocks, jitter=jitter)
+    conversation = Conversation(
+        outbox,
+        own_id,
+        f"{model.name}-v{model.version}",
+        clocks=read_clocks,
+        jitter=jitter,
+        boot_clock=BootClock(read_boot_id()),
+    )
     sessions = (f"{session}-{connection}" for connection in itertools.count(1))
     return {
         "sync": lambda stop: sync.run(conversation, access, sessions, jitter, stop),

@@ -1,29 +1,47 @@
 """The agent's side of the conversation with central, without a socket: what arrives, what is due, what to publish.
 
 A reading leaves the outbox's care only by central's `Ack`. What the broker says about a publish is logged and never
-believed further than that. `sync` carries the messages; tests carry them over a wire that drops, doubles and reorders.
+believed further than that. Whenever the two meet anew (a connection, another central, a day gone by) the device
+accounts for what it holds, and central's answer settles what it has and calls for what it lacks. `sync` carries the
+messages; the simulator carries them over a wire that drops, doubles, delays and forgets.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
 
 from edge_agent import AGENT_VERSION
-from edge_agent.clock import Moment
-from edge_agent.outbox import Outbox
+from edge_agent.clock import BootClock, Moment
 from edge_agent.window import PROBE_WINDOW, Waiting, Window
 from protocol import codec, topics
 from protocol.delivery import SEND_WINDOW
 from protocol.errors import RemoteProtocolError
-from protocol.messages import VERSION, Ack, CentralStatus, DeviceStatus
+from protocol.messages import (
+    VERSION,
+    Ack,
+    CentralStatus,
+    DeviceStatus,
+    Held,
+    Ledger,
+    LedgerDay,
+    OutboxDepth,
+    Refusal,
+    Trouble,
+)
 
 # Longer and a reader that died shows as alive for a minute; shorter and a fleet's heartbeats are the broker's work.
 HEARTBEAT_S: Final = 30.0
 # A burst of plates must not become a burst of status messages.
 STATUS_EVERY_S: Final = 1.0
+# Unasked, so that a difference nobody knows of is found within a day.
+LEDGER_EVERY_S: Final = 24 * 3600.0
+# A fleet that sees central come back must not account all at once; a device at its birth is alone.
+LEDGER_SPREAD_S: Final = 30.0
+# However often central asks.
+LEDGER_AT_MOST_EVERY_S: Final = 30.0
 
 NO_MATCHING_SUBSCRIBERS: Final = 0x10
 FIRST_FAILURE: Final = 0x80
@@ -41,25 +59,79 @@ class Message:
     reading_id: str | None = None
 
 
+class Outgoing(Protocol):
+    """A reading to be sent: its bytes are those that were hashed at capture."""
+
+    @property
+    def id(self) -> str:
+        """The reading's id."""
+
+    @property
+    def document(self) -> bytes:
+        """Its canonical JSON."""
+
+
+class Store(Protocol):
+    """What the conversation needs of an outbox: `edge_agent.outbox.Outbox`, or the simulator's."""
+
+    @property
+    def epoch(self) -> str:
+        """Names this outbox; another one begins its sequence anew."""
+
+    def due(self, count: int, beside: Collection[str] = ()) -> Sequence[Waiting]:
+        """Up to `count` new and `count` older readings that wait, without those of `beside`, each in order."""
+
+    def send(self, ids: Iterable[str]) -> Sequence[Outgoing]:
+        """The bytes of these readings; without those that are damaged (set aside) or answered already."""
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Central has committed these."""
+
+    def quarantine(self, reading_id: str, code: str, detail: str) -> None:
+        """Central will never accept this one."""
+
+    def id_of(self, seq: int) -> str | None:
+        """The reading with this sequence number."""
+
+    def want(self, pictures: Iterable[str]) -> None:
+        """Central lacks these pictures."""
+
+    def depth(self) -> OutboxDepth:
+        """How much is here that central lacks."""
+
+    def last_refusal(self) -> Refusal | None:
+        """The newest photograph that could not be read."""
+
+    def ledger(self) -> Sequence[LedgerDay]:
+        """The account of everything here, day by day."""
+
+    def reconcile(self, held: Sequence[Held]) -> object:
+        """Settle what central provably has, let wait again what it lacks; says how many of each."""
+
+
 class Conversation:
     """What this device says and hears. One per start of the agent; `connected` begins it anew on each connection."""
 
     def __init__(
         self,
-        outbox: Outbox,
+        outbox: Store,
         device_id: str,
         model: str | None,
         *,
         clocks: Callable[[], Moment],
         jitter: Callable[[], float],
+        boot_clock: BootClock,
+        troubles: Callable[[], tuple[Trouble, ...]] = tuple,
     ) -> None:
-        """`jitter` gives a number in −1…1 each time it is called."""
+        """`jitter` gives a number in −1…1 each time it is called; `troubles` what a person must mend at the bench."""
         self._outbox, self._device_id, self._model = outbox, device_id, model
-        self._clocks, self._jitter = clocks, jitter
+        self._clocks, self._jitter, self._boot_clock, self._troubles = clocks, jitter, boot_clock, troubles
         self._window = Window(PROBE_WINDOW)
-        self._session = ""
+        self._session, self._instance = "", ""
         self._status_sent_s = self._status_looked_s = 0.0
         self._last_status: DeviceStatus | None = None
+        self._ledger_due_s: float | None = None
+        self._ledger_sent_s = -LEDGER_AT_MOST_EVERY_S
         self.subscriptions: Final = (topics.topic(device_id, "ack"), topics.CENTRAL_STATE)
 
     def will(self, session: str) -> Message:
@@ -69,8 +141,9 @@ class Conversation:
 
     def connected(self, session: str) -> list[Message]:
         """The line is up: the birth that belongs to `will(session)`. Whether central is there is not known yet."""
-        self._session = session
-        self._last_status = None
+        self._session, self._instance = session, ""
+        self._last_status = self._ledger_due_s = None
+        self._ledger_sent_s = -LEDGER_AT_MOST_EVERY_S
         self._presence(online=False)
         return self._status(self._now_s())
 
@@ -82,7 +155,8 @@ class Conversation:
         """Everything to publish now; call it often."""
         now_s = self._now_s()
         messages = []
-        chosen = {one.id: one for one in self._window.choose(self._outbox.due(SEND_WINDOW), now_s)}
+        waiting = self._outbox.due(SEND_WINDOW, self._window.in_flight.keys())
+        chosen = {one.id: one for one in self._window.choose(waiting, now_s)}
         if chosen:
             for outgoing in self._outbox.send(chosen):
                 one = chosen.pop(outgoing.id)
@@ -91,13 +165,13 @@ class Conversation:
             for not_sent in chosen:
                 self._window = self._window.answered(not_sent)
                 _log.warning("reading not sent: damaged here, or answered meanwhile", id=not_sent)
-        return messages + self._status(now_s)
+        return messages + self._ledger(now_s) + self._status(now_s)
 
     def received(self, topic: str, payload: bytes) -> None:
         """A message came on one of `subscriptions`."""
         try:
             if topic == topics.CENTRAL_STATE:
-                self._presence(online=codec.decode(payload, CentralStatus).online)
+                self._central_is(codec.decode(payload, CentralStatus))
             elif topics.parse_topic(topic) == (self._device_id, "ack"):
                 self._acknowledged(codec.decode(payload, Ack))
         except RemoteProtocolError as error:
@@ -114,6 +188,8 @@ class Conversation:
         if ack.epoch != self._outbox.epoch:
             _log.warning("acknowledgement for another outbox", epoch=ack.epoch, expected=self._outbox.epoch)
             return
+        if ack.now is not None:
+            self._boot_clock.heard(ack.now, self._clocks())
         self._presence(online=True)
         self._outbox.settle(ack.accepted)
         for rejection in ack.rejected:
@@ -124,6 +200,30 @@ class Conversation:
                 self._answered([reading_id])
         self._answered(ack.accepted)
         self._outbox.want(ack.wanted)
+        if ack.held:
+            _log.info("accounts compared", days=len(ack.held), result=str(self._outbox.reconcile(ack.held)))
+        if ack.ledger_wanted:
+            self._account_in(0.0)
+
+    def _central_is(self, status: CentralStatus) -> None:
+        """Central came, went, or is another one than before: one that may know less."""
+        self._presence(online=status.online)
+        if status.online and status.instance != self._instance:
+            spread_s = LEDGER_SPREAD_S if self._instance else 0.0
+            self._instance = status.instance
+            self._account_in(spread_s * (1 + self._jitter()) / 2)
+
+    def _account_in(self, delay_s: float) -> None:
+        due_s = max(self._now_s() + delay_s, self._ledger_sent_s + LEDGER_AT_MOST_EVERY_S)
+        self._ledger_due_s = due_s if self._ledger_due_s is None else min(due_s, self._ledger_due_s)
+
+    def _ledger(self, now_s: float) -> list[Message]:
+        if self._ledger_due_s is None or now_s < self._ledger_due_s:
+            return []
+        self._ledger_sent_s = now_s
+        self._ledger_due_s = now_s + LEDGER_EVERY_S
+        ledger = Ledger(VERSION, self._device_id, self._outbox.epoch, tuple(self._outbox.ledger()))
+        return [Message(topics.topic(self._device_id, "ledger"), codec.encode(ledger))]
 
     def _answered(self, ids: Iterable[str]) -> None:
         for reading_id in ids:
@@ -148,13 +248,21 @@ class Conversation:
         self._status_looked_s = now_s
         status = DeviceStatus(
             VERSION, self._device_id, online=True, session=self._session, agent=AGENT_VERSION, model=self._model,
-            outbox=self._outbox.depth(), last_refusal=self._outbox.last_refusal(),
+            outbox=self._outbox.depth(), last_refusal=self._outbox.last_refusal(), troubles=self._troubles(),
         )  # fmt: skip
-        if status == self._last_status and now_s - self._status_sent_s < HEARTBEAT_S:
+        if _news(status) == self._last_status and now_s - self._status_sent_s < HEARTBEAT_S:
             return []
-        self._last_status, self._status_sent_s = status, now_s
-        payload = codec.encode(msgspec.structs.replace(status, at=self._clocks().at))
+        self._last_status, self._status_sent_s = _news(status), now_s
+        moment = self._clocks()
+        clock = self._boot_clock.clock(moment.monotonic_ns)
+        payload = codec.encode(msgspec.structs.replace(status, at=moment.at, clock=clock))
         return [Message(topics.topic(self._device_id, "state"), payload, retain=True)]
 
     def _now_s(self) -> float:
         return self._clocks().monotonic_ns / 1e9
+
+
+def _news(status: DeviceStatus) -> DeviceStatus:
+    """A status without what changes by the second and is no news by itself."""
+    depth = status.outbox and msgspec.structs.replace(status.outbox, bytes=0, hours_left=None)
+    return msgspec.structs.replace(status, outbox=depth)

@@ -21,7 +21,7 @@ from protocol.delivery import retry_delay_s
 from protocol.messages import BrokerAccess
 
 # A half-open line is noticed within twice this.
-KEEPALIVE_S: Final = 15
+KEEPALIVE_S: Final = 12
 # How long a new reading may wait for this thread to look.
 LOOK_EVERY_S: Final = 0.1
 # Longer and a healed line stays unused; shorter and a fleet's knocking is a load of its own.
@@ -41,15 +41,17 @@ def run(
 ) -> None:
     """Keep the conversation going until `stop`: wait for an enrolment, connect, and connect again for ever.
 
-    `sessions` names each connection, and never the same way twice.
+    `sessions` names each connection, and never the same way twice. A broker that cannot be reached gives its turn to
+    the next of the enrolment's list.
     """
-    failures = 0
+    failures = turn = 0
     while not stop.is_set():
         access = _access(load_access)
         if access is None:
             stop.wait(LOOK_FOR_ENROLMENT_S)
             continue
-        line = Line(conversation, access.enrolment.broker, access.enrolment.device_id, next(sessions))
+        brokers = (access.enrolment.broker, *access.enrolment.other_brokers)
+        line = Line(conversation, brokers[turn % len(brokers)], access.enrolment.device_id, next(sessions))
         try:
             line.run(stop)
         except (OSError, sqlite3.OperationalError) as error:
@@ -57,6 +59,7 @@ def run(
         finally:
             line.close()
         failures = 1 if line.was_up else failures + 1
+        turn += not line.was_up
         stop.wait(min(retry_delay_s(failures, jitter()), LONGEST_RECONNECT_S))
 
 

@@ -16,7 +16,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent import sync
-from edge_agent.clock import read_clocks
+from edge_agent.clock import BootClock, read_clocks
 from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access
 from edge_agent.outbox import Outbox
@@ -103,7 +103,10 @@ def syncing(outbox: Outbox, port: int, enrolled: Event) -> Iterator[Thread]:
     """The agent's sync thread, with access once `enrolled` is set."""
     stop = Event()
     access = Access("", Enrolment("bench-1", "Bench", BrokerAccess("127.0.0.1", port, "bench-1", "secret"), "t"))
-    conversation = Conversation(outbox, "bench-1", "hi-wells-v1", clocks=read_clocks, jitter=lambda: 0.0)
+    conversation = Conversation(
+        outbox, "bench-1", "hi-wells-v1", clocks=read_clocks, jitter=lambda: 0.0,
+        boot_clock=BootClock("boot-1"),
+    )  # fmt: skip
     thread = Thread(
         target=sync.run,
         args=(
