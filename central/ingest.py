@@ -1,8 +1,8 @@
 """Bytes → a run, once per reading, in batches; what cannot become one is kept as a dead letter and answered.
 
-`plan` has decided from the bytes alone. `ingest` commits a batch and only afterwards returns the answers: a reading
-that is here already is accepted again and changes nothing; the same id, or the same place in a device's outbox, with
-other content is a conflict. When the database cannot be used nothing is answered, so that everything is sent again.
+`plan` decides what a message may become from its bytes alone, `decide` what it does become given what is held; here a
+batch is committed, and only afterwards its answers are returned. When the database cannot be used nothing is answered,
+so that everything is sent again.
 """
 
 from collections import Counter
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import DATABASE_ERRORS, insert_ignore, row_at_fault, transaction, upsert
+from central.decide import Answers, HeldRun, answers, decide
 from central.fleet import record_status
 from central.plan import Delivery, Planned, Refused, plan, plan_state, refuse
 from central.tables import dead_letters, devices, images, runs
 from protocol.codec import digest
-from protocol.messages import VERSION, Ack, Rejection
 
 
 class DatabaseUnavailableError(Exception):
@@ -40,7 +40,7 @@ class NewRun(msgspec.Struct, frozen=True):
 class Outcome:
     """What was committed, and the answers that may now be sent: (device, Ack)."""
 
-    acks: tuple[tuple[str, Ack], ...]
+    acks: Answers
     new: tuple[NewRun, ...]
     repeated: int
     rejected: int
@@ -91,19 +91,16 @@ def _brief(error: BaseException) -> str:
 async def _commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: datetime) -> Outcome:
     """One transaction: new runs, dead letters; the answers are made from what it saw."""
     planned = [each for each in plans if isinstance(each, Planned)]
-    refused = [each for each in plans if isinstance(each, Refused)]
     async with transaction(engine) as connection:
         enrolled = await _enrolled(connection, {each.device_id for each in planned})
-        refused += [_stranger(each) for each in planned if each.device_id not in enrolled]
-        planned = [each for each in planned if each.device_id in enrolled]
-        new = await _insert(connection, planned)
-        conflicts = await _conflicts(connection, planned)
-        refused += list(conflicts.values())
-        accepted = [each for each in planned if id(each) not in conflicts]
-        missing = await _missing_pictures(connection, accepted)
-        await _keep(connection, refused, now)
-    acks = _acks(accepted, refused, missing, now)
-    return Outcome(acks, new, len(accepted) - len(new), len(refused))
+        decision = decide(plans, await _held(connection, planned), enrolled)
+        new = await _insert(connection, decision.new)
+        if len(new) < len(decision.new):  # another central was quicker with some of them
+            decision = decide(plans, await _held(connection, planned), enrolled)
+        missing = await _missing_pictures(connection, decision.accepted)
+        await _keep(connection, decision.refused, now)
+    repeated = len(decision.accepted) - len(new)
+    return Outcome(answers(decision, missing, now), new, repeated, len(decision.refused))
 
 
 async def _enrolled(connection: AsyncConnection, ids: set[str]) -> set[str]:
@@ -111,9 +108,24 @@ async def _enrolled(connection: AsyncConnection, ids: set[str]) -> set[str]:
     return set(await connection.scalars(query)) if ids else set()
 
 
-def _stranger(each: Planned) -> Refused:
-    detail = f"device {each.device_id!r} is not enrolled here, or was revoked (expected an enrolled device)"
-    return refuse(each.delivery, "wrong_device", detail)
+async def _held(connection: AsyncConnection, planned: Sequence[Planned]) -> list[HeldRun]:
+    """The runs that have an id or a place of this batch."""
+    if not planned:
+        return []
+    seqs: dict[tuple[str, str], set[int]] = {}
+    for each in planned:
+        device_id, epoch, seq = each.place
+        seqs.setdefault((device_id, epoch), set()).add(seq)
+    here = [
+        and_(runs.c.device_id == device_id, runs.c.epoch == epoch, runs.c.seq.in_(some))
+        for (device_id, epoch), some in seqs.items()
+    ]
+    columns = runs.c.id, runs.c.device_id, runs.c.epoch, runs.c.seq, runs.c.digest
+    found = []
+    for condition in (runs.c.id.in_({each.id for each in planned}), *here):
+        rows = await connection.execute(select(*columns).where(condition))
+        found += [HeldRun(row.id, (row.device_id, row.epoch, row.seq), row.digest) for row in rows]
+    return found
 
 
 async def _insert(connection: AsyncConnection, planned: Sequence[Planned]) -> tuple[NewRun, ...]:
@@ -122,31 +134,13 @@ async def _insert(connection: AsyncConnection, planned: Sequence[Planned]) -> tu
         return ()
     columns = [runs.c[name] for name in NewRun.__struct_fields__]
     put = insert_ignore(connection.dialect.name, runs).returning(*columns)
-    rows = await connection.execute(put, [each.row for each in planned])
+    # Two centrals that insert the same runs in the same order wait for one another instead of for ever.
+    rows = await connection.execute(put, [each.row for each in sorted(planned, key=lambda each: each.place)])
     return tuple(sorted((NewRun(**row._mapping) for row in rows), key=lambda run: run.number))
 
 
-async def _conflicts(connection: AsyncConnection, planned: Sequence[Planned]) -> dict[int, Refused]:
-    """Which of these, by identity, are not what central holds under their id or in their place."""
-    ids = {each.row["id"] for each in planned}
-    query = select(runs.c.id, runs.c.digest).where(runs.c.id.in_(ids))
-    held = {row.id: row.digest for row in await connection.execute(query)} if ids else {}
-    return {
-        id(each): refuse(each.delivery, "conflict", _conflict_detail(each, held.get(each.row["id"])))
-        for each in planned
-        if held.get(each.row["id"]) != each.row["digest"]
-    }
-
-
-def _conflict_detail(each: Planned, held: str | None) -> str:
-    row = each.row
-    if held is not None:
-        return f"run {row['id']} is here with digest {held} (sent now with {row['digest']})"
-    return f"seq {row['seq']} of epoch {row['epoch']} is here with another reading (sent now with {row['id']})"
-
-
 async def _missing_pictures(connection: AsyncConnection, accepted: Sequence[Planned]) -> set[str]:
-    named = {each.row["image_sha256"] for each in accepted}
+    named = {each.picture for each in accepted}
     query = select(images.c.sha256).where(images.c.sha256.in_(named))
     return named - set(await connection.scalars(query)) if named else set()
 
@@ -170,31 +164,6 @@ async def _keep(connection: AsyncConnection, refused: Sequence[Refused], now: da
         put = upsert(connection.dialect.name, dead_letters).values(row)
         again = {"times": dead_letters.c.times + count}
         await connection.execute(put.on_conflict_do_update(index_elements=["topic", "digest"], set_=again))
-
-
-def _acks(
-    accepted: Sequence[Planned], refused: Sequence[Refused], missing: set[str], now: datetime
-) -> tuple[tuple[str, Ack], ...]:
-    """One answer per device and epoch; refusals whose topic names no device have nobody to be told."""
-    answers: dict[tuple[str, str], Ack] = {}
-    for each in accepted:
-        key = (each.device_id, str(each.row["epoch"]))
-        ack = answers.get(key, Ack(VERSION, key[1], now=now))
-        wanted = {each.row["image_sha256"]} & missing
-        answers[key] = msgspec.structs.replace(
-            ack, accepted=_with(ack.accepted, {each.row["id"]}), wanted=_with(ack.wanted, wanted)
-        )
-    for no in refused:
-        if no.device_id is not None:
-            key = (no.device_id, no.epoch)
-            ack = answers.get(key, Ack(VERSION, key[1], now=now))
-            rejection = Rejection(no.id, no.seq, no.code, no.detail)
-            answers[key] = msgspec.structs.replace(ack, rejected=(*ack.rejected, rejection))
-    return tuple((device_id, ack) for (device_id, _), ack in answers.items())
-
-
-def _with(known: tuple[str, ...], more: set[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*known, *more)))
 
 
 def _merge(outcomes: Sequence[Outcome]) -> Outcome:

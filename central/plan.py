@@ -6,7 +6,7 @@ here, by name, instead of by the database in the middle of a batch.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from sqlalchemy import String
@@ -18,6 +18,9 @@ from protocol.errors import RejectionCode, RemoteProtocolError
 from protocol.messages import DeviceStatus, PlateReading, ReadingEnvelope, Well
 from protocol.profiles import profile_named
 from protocol.topics import parse_topic
+
+# (device, epoch, seq): where a reading stands in its device's outbox.
+Place: TypeAlias = tuple[str, str, int]
 
 _LARGEST_SEQ: Final = 2**63 - 1
 _DETAIL_SIGNS: Final = 500
@@ -42,6 +45,31 @@ class Planned:
     def device_id(self) -> str:
         """Whose reading it is, and where the answer goes."""
         return str(self.row["device_id"])
+
+    @property
+    def id(self) -> str:
+        """The reading's id."""
+        return str(self.row["id"])
+
+    @property
+    def epoch(self) -> str:
+        """Which outbox of its device it comes from."""
+        return str(self.row["epoch"])
+
+    @property
+    def place(self) -> Place:
+        """Its place in that outbox."""
+        return self.device_id, self.epoch, int(self.row["seq"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the reading's bytes."""
+        return str(self.row["digest"])
+
+    @property
+    def picture(self) -> str:
+        """SHA-256 of its photograph."""
+        return str(self.row["image_sha256"])
 
 
 @dataclass(frozen=True, slots=True)

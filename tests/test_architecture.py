@@ -44,6 +44,7 @@ PURE = (
     "edge_agent/vision/streak.py",
     "edge_agent/vision/tensors.py",
     "central/aggregate.py",
+    "central/decide.py",
     "central/dialects.py",
 )
 IO_MODULES = {
