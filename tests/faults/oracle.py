@@ -8,7 +8,7 @@ safe, `arrived` for what central holds at the end.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ class Fact(msgspec.Struct, frozen=True):
     plate: str = ""
     epoch: str = ""
     seq: int = 0
+    day: str = ""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -127,3 +128,39 @@ def _doubled(arrived: list[Fact]) -> Iterator[Fact]:
 
 def _ids(found: Iterable[Fact]) -> tuple[str, ...]:
     return tuple(sorted({fact.id for fact in found}))
+
+
+class Follower:
+    """Reads an oracle's file on as it grows, and keeps what it means: for a judge who is asked after each fault."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at = path, 0
+        self.events: dict[Kind, list[Fact]] = {"begun": [], "saved": [], "arrived": []}
+        self.waiting: dict[str, Fact] = {}
+        self._there: set[str] = set()
+
+    def read_on(self) -> None:
+        """Take up the whole lines that have come since."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            lines = file.read().rpartition(b"\n")[0]
+        self._at += len(lines) + 1 if lines else 0
+        for line in lines.splitlines():
+            event = msgspec.json.decode(line, type=_Line)
+            self.events[event.kind].append(event.fact)
+            if event.kind == "arrived":
+                self._there.add(event.fact.id)
+                self.waiting.pop(event.fact.id, None)
+            elif event.kind == "saved" and event.fact.id not in self._there:
+                self.waiting[event.fact.id] = event.fact
+
+    def lost(self, sendable: Mapping[str, str]) -> list[str]:
+        """What was saved, has not arrived, and is not with its device either: its digest there must be right."""
+        return [one for one, fact in self.waiting.items() if sendable.get(one) != fact.digest]
+
+    def verdict(self, held: Iterable[str] = (), *, one_per_plate: bool = False) -> Verdict:
+        """The judgement on everything so far."""
+        events = self.events
+        return judge(events["begun"], events["saved"], events["arrived"], held, one_per_plate=one_per_plate)
