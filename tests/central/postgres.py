@@ -19,12 +19,15 @@ from central.settings import Settings
 class PostgresServer:
     """A running server; its databases are copies of one that has been migrated."""
 
-    def __init__(self, uri: str) -> None:
-        """`uri` reaches the server's own database `postgres`."""
+    def __init__(self, uri: str, *, durable: bool = False) -> None:
+        """`uri` reaches the server's own database `postgres`; `durable`: commits wait for the disk."""
         self._admin = make_url(uri)
         self._numbers = itertools.count(1)
-        # Nothing here outlives the tests, so nothing needs to reach the disk.
-        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE wellread_template")
+        # Nothing here outlives the tests, so as a rule nothing needs to reach the disk.
+        fsync = "on" if durable else "off"
+        self.execute(
+            f"ALTER SYSTEM SET fsync = {fsync}", "SELECT pg_reload_conf()", "CREATE DATABASE wellread_template"
+        )
         asyncio.run(migrate(Settings(database_url=self.url("wellread_template"))))
 
     def url(self, database: str) -> str:
@@ -55,7 +58,7 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """A server in a folder of its own, stopped and removed at the end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel warns where a login session has no runtime folder
@@ -65,6 +68,6 @@ def postgres_server() -> Iterator[PostgresServer]:
         data = Path(folder) / "data"
         server = get_server(data, cleanup_mode="stop")
         try:
-            yield PostgresServer(server.get_uri())
+            yield PostgresServer(server.get_uri(), durable=durable)
         finally:
             server.cleanup()
