@@ -7,13 +7,15 @@ disagrees, and a network taught certainty there is confidently wrong.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.spec import BUTTON, DIFFUSE, EMPTY, FLOWING, PARTIAL, Doubles, Floats, Ranges
+from models.training.ranges import Ranges
+from models.training.spec import BUTTON, CLASSES, DIFFUSE, EMPTY, FLOWING, PARTIAL, Doubles, Floats
 
 TEAR_BOUNDARY = 1.10  # height / width at which half of a panel would say "flowing": real buttons go up to 1.09
 TEAR_BOUNDARY_WIDTH = 0.02
@@ -23,26 +25,32 @@ VEIL_BOUNDARY_WIDTH = 0.015
 
 @dataclass(frozen=True, slots=True)
 class CellHabit:
-    """What the wells of one plate have in common: one blood, one tilt, one reading time."""
+    """What the wells of one plate have in common: one blood, one tilt, one reading time.
+
+    `tear_ratio` holds the least and most height over width of tears that are not short, `veil` for every class how
+    much veil lies around its cells.
+    """
 
     lean_deg: float
     area: float
     short_share: float
     clear: bool
+    tear_ratio: tuple[float, float]
+    veil: Mapping[int, tuple[float, float]]
 
     @classmethod
-    def draw(cls, ranges: Ranges, *, plain: bool) -> CellHabit:
-        """Plain plates hold nothing that a reader could argue about."""
-        rng = ranges.rng
-        if plain:
-            return cls(
-                lean_deg=float(rng.uniform(-3, 3)), area=float(rng.uniform(0.028, 0.036)), short_share=0.0, clear=True
-            )
+    def draw(cls, ranges: Ranges) -> CellHabit:
+        """Plain plates hold nothing that a reader could argue about; whole titrations hold few short tears."""
+        few = ranges.difficulty in {"beyond", "swept"}
         return cls(
-            lean_deg=ranges.draw(-13, 13) if ranges.beyond else float(np.clip(rng.normal(0, 6), -13, 13)),
-            area=ranges.draw(0.018, 0.048, least=0.012, most=0.055),
-            short_share=float(rng.uniform(0, 0.3) if ranges.beyond else rng.uniform(0.3, 0.7)),
-            clear=False,
+            lean_deg=ranges.draw("lean_deg"),
+            area=ranges.draw("cell_area"),
+            short_share=0.0
+            if ranges.difficulty == "plain"
+            else float(ranges.rng.uniform(0, 0.3) if few else ranges.rng.uniform(0.3, 0.7)),
+            clear=ranges.difficulty == "plain",
+            tear_ratio=ranges.limits("tear_ratio"),
+            veil={call: ranges.limits(f"veil_{name}") for call, name in enumerate(CLASSES)},
         )
 
 
@@ -56,17 +64,6 @@ class Cells:
     diffuse: NDArray[np.bool_]
 
 
-# How much veil lies around the cells of each class: in any plate, and in a plain one.
-_VEIL = {FLOWING: (0.0, 0.25), BUTTON: (0.0, 0.6), PARTIAL: (0.0, 0.5), DIFFUSE: (0.4, 1.15), EMPTY: (0.0, 0.08)}
-_PLAIN_VEIL = {
-    FLOWING: (0.0, 0.08),
-    BUTTON: (0.0, 0.18),
-    PARTIAL: (0.0, 0.15),
-    DIFFUSE: (0.75, 1.15),
-    EMPTY: (0.0, 0.02),
-}
-
-
 def draw_cells(
     rng: np.random.Generator, habit: CellHabit, calls: NDArray[np.int64], *, x: Floats, y: Floats, disc_radius: float
 ) -> Cells:
@@ -75,7 +72,7 @@ def draw_cells(
     soft = np.zeros((len(calls), 5), np.float32)
     veil = np.zeros(len(calls), np.float32)
     soft[np.arange(len(calls)), calls] = 1.0
-    for call, (least, most) in (_PLAIN_VEIL if habit.clear else _VEIL).items():
+    for call, (least, most) in habit.veil.items():
         here = np.flatnonzero(calls == call)
         if not here.size:
             continue
@@ -136,7 +133,7 @@ def _tears(
     rng: np.random.Generator, habit: CellHabit, x: Floats, y: Floats, disc_radius: float
 ) -> tuple[Floats, Floats]:
     count, size = x.shape[0], x.shape[1]
-    ratio = rng.uniform(1.3 if habit.clear else 1.08, 1.7 if habit.clear else 2.0, count)
+    ratio = rng.uniform(*habit.tear_ratio, count)
     short = rng.random(count) < habit.short_share
     ratio[short] = rng.uniform(1.01, 1.35, int(short.sum()))
     tail = (2 * ratio - 1)[:, None, None].astype(np.float32)  # tail length over head radius

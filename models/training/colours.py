@@ -19,10 +19,8 @@ def any_colour(rng: np.random.Generator) -> Floats:
     return hsv(rng.uniform(0, 360), rng.uniform(0, 1) ** 1.5, rng.uniform(0.05, 1))
 
 
-def stage_green(rng: np.random.Generator, *, plain: bool) -> Floats:
+def stage_green(rng: np.random.Generator) -> Floats:
     """The green card that most readers put under a clear plate."""
-    if plain:
-        return hsv(rng.uniform(132, 152), rng.uniform(0.45, 0.65), rng.uniform(0.6, 0.72))
     return hsv(rng.uniform(105, 172), rng.uniform(0.3, 0.9), rng.uniform(0.3, 0.85))
 
 

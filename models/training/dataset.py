@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_agent.vision.levels import even_levels
 from edge_agent.vision.patches import cut_patches
 from edge_agent.vision.tensors import letterbox
+from models.training.ranges import PARAMETERS
 from models.training.render import render_deck, render_plate, render_stage
 from models.training.spec import (
     CLASSES,
@@ -50,10 +51,10 @@ def write_wells(folder: Path, count: int, seed: int, processes: int = 2) -> None
 
 
 def write_calls(folder: Path, plates: int, seed: int, processes: int = 2) -> None:
-    """Patches and soft labels of `plates` rendered plates, some twenty plates to a shard."""
+    """Patches and soft labels of `plates` rendered plates, some twenty to a shard; the second half of them is wide."""
     folder.mkdir(parents=True, exist_ok=True)
     shards = range(seed, seed + plates, PLATES_PER_SHARD)
-    _each(partial(_write_calls_shard, folder), shards, processes)
+    _each(partial(_write_calls_shard, folder, seed + plates // 2), shards, processes)
 
 
 def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floats:
@@ -134,17 +135,20 @@ def draw_detector_picture(seed: int) -> tuple[Image, Floats]:
     return boxed, boxes
 
 
-def draw_patches(seed: int) -> tuple[Image, Floats]:
-    """Patches (96, 64, 64, 3) RGB as cut, levels not yet evened, and soft labels of one rendered plate."""
+def draw_patches(seed: int, difficulty: Difficulty = "varied") -> tuple[Image, Floats]:
+    """Patches (96, 64, 64, 3) RGB as cut, levels not yet evened, and soft labels of one rendered plate.
+
+    A few plates are plain, whatever the difficulty.
+    """
     rng = np.random.default_rng([seed, 2])
-    pitch_px = float(np.exp(rng.uniform(np.log(28), np.log(130))))
+    pitch_px = float(np.exp(rng.uniform(*np.log(PARAMETERS["px_per_pitch"].training))))
     size_px = (round(pitch_px * 15.5), round(pitch_px * 11))
     plain = rng.random() < 0.06
     turn_deg = float(rng.normal(0, 4))
     fill = float(rng.uniform(0.7, 1.05))
     calls = _nearly_empty(rng) if rng.random() < NEARLY_EMPTY else None
-    difficulty: Difficulty = "plain" if plain else "varied"
-    spec = PlateSpec(calls=calls, difficulty=difficulty, size_px=size_px, turn_deg=turn_deg, fill=fill)
+    kind = "plain" if plain else difficulty
+    spec = PlateSpec(calls=calls, difficulty=kind, size_px=size_px, turn_deg=turn_deg, fill=fill)
     image, truth = render_plate(seed, spec)
     patches = cut_patches(image, truth.index_to_px() @ jitter(rng), truth.rows, truth.columns, PATCH_PX, PATCH_PITCHES)
     inside = _inside(truth, size_px, pitch_px)
@@ -196,8 +200,9 @@ def _write_wells_picture(folder: Path, seed: int) -> None:
     (folder / f"{seed:07d}.json").write_text(json.dumps(np.round(boxes, 2).tolist()))
 
 
-def _write_calls_shard(folder: Path, first_seed: int) -> None:
-    drawn = [draw_patches(seed) for seed in range(first_seed, first_seed + PLATES_PER_SHARD)]
+def _write_calls_shard(folder: Path, wide_from: int, first_seed: int) -> None:
+    seeds = range(first_seed, first_seed + PLATES_PER_SHARD)
+    drawn = [draw_patches(seed, "wide" if seed >= wide_from else "varied") for seed in seeds]
     patches = np.concatenate([even_levels(of_plate) for of_plate, _ in drawn])
     soft = np.concatenate([votes for _, votes in drawn])
     np.savez(folder / f"{first_seed:07d}.npz", patches=patches, soft=soft)

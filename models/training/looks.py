@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.training.colours import hsv
-from models.training.spec import Doubles, Floats, Ranges
+from models.training.ranges import Ranges
+from models.training.spec import Doubles, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +49,31 @@ class WellLook:
     colonies: int = 0  # most spots in a well
 
 
-def draw_look(ranges: Ranges, rim_radius: tuple[float, float], *, plain: bool) -> WellLook:
+def draw_look(ranges: Ranges) -> WellLook:
     """The look of an HI plate: clear V-bottom wells with white rims."""
     rng = ranges.rng
-    rim = float(rng.uniform(0.465, 0.485)) if plain else float(rng.uniform(0.415, min(rim_radius[1] + 0.01, 0.495)))
-    ring_count = int(rng.integers(4, 7)) if plain else int(rng.integers(1, 7))
-    least_white, most_white = (0.2, 0.8) if plain else (0.1, 0.9)
-    depths = np.sort(np.r_[0.0, rng.uniform(0.1, 1, ring_count - 1)])
-    rings = [(float(d), float(rng.uniform(least_white, most_white)), float(rng.uniform(0.008, 0.02))) for d in depths]
-    rings[0] = (0.0, max(rings[0][1], 0.7 if plain else 0.3), rings[0][2])
+    rim = ranges.draw("rim_radius")
+    depths = np.sort(np.r_[0.0, rng.uniform(0.1, 1, ranges.count("rings") - 1)])
+    rings = [(float(d), ranges.draw("ring_whiteness"), float(rng.uniform(0.008, 0.02))) for d in depths]
+    white_rim = ranges.kept and not ranges.outside("ring_whiteness")
+    rings[0] = (0.0, max(rings[0][1], 0.7 if white_rim else 0.3), rings[0][2])
     lamps = rng.uniform(0, 2 * np.pi, int(rng.integers(2, 4)))
     return WellLook(
         rim_radius=rim,
-        disc_radius=float(rng.uniform(0.29, 0.33)) if plain else ranges.draw(0.25, 0.375, least=0.22, most=0.39),
+        disc_radius=ranges.draw("disc_radius"),
         square=False,
-        glass_bgr=np.array([rng.uniform(205, 262)] * 3, np.float32)
-        * rng.uniform([0.92, 0.88, 0.92], [1.05, 1.0, 1.05]),
+        glass_bgr=np.array([ranges.draw("glass")] * 3, np.float32) * rng.uniform([0.92, 0.88, 0.92], [1.05, 1.0, 1.05]),
         rings=tuple(rings),
-        crescents=tuple(
-            _draw_crescent(rng, lamps, plain=plain) for _ in range(int(rng.integers(12 if plain else 7, 20)))
-        ),
-        parallax=float(rng.uniform(0.04, 0.08)) if plain else ranges.draw(0, 0.13, least=0),
-        vantage=(float(rng.normal(0.5, 0.06 if plain else 0.2)), float(rng.normal(0.5, 0.06 if plain else 0.2))),
-        cell_bgr=hsv(rng.uniform(-12, 8), rng.uniform(0.55, 0.92), rng.uniform(0.3, 0.52))
-        if plain
-        else hsv(ranges.draw(-16, 12), ranges.draw(0.5, 0.95, most=1), ranges.draw(0.2, 0.62)),
-        veil_bgr=hsv(
-            rng.choice([rng.uniform(0, 28), rng.uniform(345, 360)], p=[0.8, 0.2]),
-            rng.uniform(0.15, 0.6),
-            rng.uniform(0.22, 0.55),
-        ),
-        veil_multiplies=float(rng.uniform(0.2, 0.7)) if plain else float(rng.uniform(0, 1)),
-        haze=float(rng.uniform(0, 0.08)) if plain else ranges.draw(0, 1, least=0) ** 1.3 * 0.55,
-        sparkle=float(rng.uniform(0.3, 1)),
-        glass_takes_colour=float(rng.uniform(0.1, 0.6)) if rng.random() < 0.2 and not plain else 0.0,
-        plain=plain,
+        crescents=tuple(_draw_crescent(ranges, lamps) for _ in range(ranges.count("crescents"))),
+        parallax=ranges.draw("parallax"),
+        vantage=(ranges.draw("vantage_x"), ranges.draw("vantage_y")),
+        cell_bgr=hsv(ranges.draw("cell_hue"), ranges.draw("cell_saturation"), ranges.draw("cell_value")),
+        veil_bgr=hsv(_veil_hue(ranges), ranges.draw("veil_saturation"), ranges.draw("veil_value")),
+        veil_multiplies=ranges.draw("veil_multiplies"),
+        haze=_haze(ranges),
+        sparkle=ranges.draw("sparkle"),
+        glass_takes_colour=_stain(ranges),
+        plain=ranges.difficulty == "plain",
     )
 
 
@@ -98,7 +89,8 @@ def draw_generic_look(
     rings = [(0.0, float(rng.uniform(0.2, 1.0)), 0.015)]
     rings += [(float(rng.uniform(0.2, 1)), float(rng.uniform(0.0, 0.9)), 0.015) for _ in range(int(rng.integers(0, 4)))]
     lamps = rng.uniform(0, 2 * np.pi, 2)
-    crescents = [_draw_crescent(rng, lamps, plain=False) for _ in range(int(rng.integers(0, 6)))]
+    ranges = Ranges(rng, "varied")
+    crescents = [_draw_crescent(ranges, lamps) for _ in range(int(rng.integers(0, 6)))]
     if rng.random() < 0.4:
         crescents.append(_draw_outline(rng))
     tone = 1 + contrast * rng.uniform(-0.45, 0.4)
@@ -130,16 +122,35 @@ def parallax_shifts(look: WellLook, rows: int, columns: int) -> Floats:
     return np.asarray(np.clip(2 * look.parallax * from_lens * [1.0, rows / columns], -0.13, 0.13), dtype=np.float32)
 
 
-def _draw_crescent(rng: np.random.Generator, lamps: Doubles, *, plain: bool) -> Crescent:
+def _veil_hue(ranges: Ranges) -> float:
+    """Mostly from red to brown, at times towards violet."""
+    hue = float(ranges.rng.choice([ranges.rng.uniform(0, 28), ranges.rng.uniform(345, 360)], p=[0.8, 0.2]))
+    return ranges.draw("veil_hue") if ranges.outside("veil_hue") else hue
+
+
+def _haze(ranges: Ranges) -> float:
+    """How much of every well is lost in haze; thick haze is rarer than thin, and never all."""
+    drawn = ranges.draw("haze")
+    return drawn if ranges.kept and not ranges.outside("haze") else drawn**1.3 * 0.55
+
+
+def _stain(ranges: Ranges) -> float:
+    """How much of the cells' colour the glass takes on, on one varied plate in five."""
+    stained = ranges.rng.random() < 0.2 and not ranges.kept
+    return ranges.draw("glass_stain") if stained or ranges.outside("glass_stain") else 0.0
+
+
+def _draw_crescent(ranges: Ranges, lamps: Doubles) -> Crescent:
+    rng = ranges.rng
     from_lamp = rng.random() < 0.75
     angle = float(rng.choice(lamps)) + float(rng.normal(0, 0.25)) if from_lamp else float(rng.uniform(0, 2 * np.pi))
-    bright = rng.random() < (0.85 if plain else 0.8)
+    bright = rng.random() < (0.85 if ranges.kept else 0.8)
     return Crescent(
         depth=float(rng.uniform(-0.03, 1.02)),
         angle_rad=angle,
-        sharpness=float(rng.choice([1.5, 2.5, 4.0, 8.0] if plain else [0.5, 1.5, 4.0, 8.0, 20.0])),
+        sharpness=float(rng.choice([1.5, 2.5, 4.0, 8.0] if ranges.kept else [0.5, 1.5, 4.0, 8.0, 20.0])),
         width=float(rng.uniform(0.004, 0.028)),
-        strength=float(rng.uniform(0.6 if plain else 0.3, 1.8)) if bright else -float(rng.uniform(0.2, 0.8)),
+        strength=ranges.draw("crescent_strength") if bright else -float(rng.uniform(0.2, 0.8)),
     )
 
 

@@ -26,6 +26,7 @@ from models.training.frame import (
     new_canvas,
 )
 from models.training.looks import WellLook, draw_generic_look, draw_look, parallax_shifts
+from models.training.ranges import Ranges
 from models.training.scene import CODE_CARD_MM, code_card, draw_nest, draw_stage, paste
 from models.training.spec import (
     CLASSES,
@@ -38,7 +39,6 @@ from models.training.spec import (
     Image,
     PlateGeometry,
     PlateSpec,
-    Ranges,
     Truth,
     draw_calls,
     project,
@@ -53,19 +53,19 @@ DECK_STEP_MM = (132.5, 90.5)  # from slot to slot of a robot's deck
 def render_plate(seed: int, spec: PlateSpec) -> tuple[Image, Truth]:
     """One photograph (height × width × 3, blue-green-red) and what it shows."""
     rng = np.random.default_rng(seed)
-    plain = spec.difficulty == "plain"
+    ranges = Ranges(rng, spec.difficulty, spec.outside)
     calls = _contents(rng, spec)
-    plate_to_px = viewpoint(rng, spec)
-    stage = draw_stage(rng, spec.size_px, plain=plain)
+    plate_to_px = viewpoint(ranges, spec)
+    stage = draw_stage(ranges, spec.size_px)
     lit_below = spec.contents == "generic" and rng.random() < 0.1
     if lit_below:
         stage *= np.float32(rng.uniform(0.02, 0.4))
-    if not plain and rng.random() < 0.25:
+    if ranges.happens(0.25):
         draw_nest(rng, stage, plate_to_px)
-    truth = _lay_plate(rng, stage, spec, plate_to_px, calls, lit_below=lit_below)
+    truth = _lay_plate(ranges, stage, spec, plate_to_px, calls, lit_below=lit_below)
     if spec.code:
         _lay_code(rng, stage, spec.code, plate_to_px)
-    return expose(rng, stage, spec), truth
+    return expose(ranges, stage, spec), truth
 
 
 def render_deck(seed: int, spec: PlateSpec) -> tuple[Image, tuple[Truth, ...]]:
@@ -74,8 +74,9 @@ def render_deck(seed: int, spec: PlateSpec) -> tuple[Image, tuple[Truth, ...]]:
     The plate of `spec` stands in the middle slot; plates of other kinds, lids and boxes stand in some of the others.
     """
     rng = np.random.default_rng([seed, 3])
-    middle = viewpoint(rng, replace(spec, fill=float(rng.uniform(0.2, 0.5))))
-    stage = draw_stage(rng, spec.size_px, plain=False)
+    ranges = Ranges(rng, spec.difficulty, spec.outside)
+    middle = viewpoint(ranges, replace(spec, fill=float(rng.uniform(0.2, 0.5))))
+    stage = draw_stage(Ranges(rng, "varied"), spec.size_px)
     truths = []
     for column, row in [(0, 0), *[(c, r) for c in (-1, 0, 1) for r in (-1, 0, 1) if (c, r) != (0, 0)]]:
         what = "plate" if (column, row) == (0, 0) else str(rng.choice(["nothing", "plate", "lid"], p=[0.45, 0.4, 0.15]))
@@ -88,15 +89,14 @@ def render_deck(seed: int, spec: PlateSpec) -> tuple[Image, tuple[Truth, ...]]:
         here = spec
         if column or row:
             here = replace(spec, contents="generic", plate_format=int(rng.choice([96, 384, 48, 24, 6])))
-        truths.append(_lay_plate(rng, stage, here, to_px, _contents(rng, here), lit_below=False))
-    return expose(rng, stage, spec), tuple(truths)
+        truths.append(_lay_plate(ranges, stage, here, to_px, _contents(rng, here), lit_below=False))
+    return expose(ranges, stage, spec), tuple(truths)
 
 
 def render_stage(seed: int, size_px: tuple[int, int] = (1600, 1150), difficulty: Difficulty = "plain") -> Image:
     """A photograph of the bench without a plate."""
-    rng = np.random.default_rng(seed)
-    spec = replace(PlateSpec(), size_px=size_px, difficulty=difficulty)
-    return expose(rng, draw_stage(rng, size_px, plain=difficulty == "plain"), spec)
+    ranges = Ranges(np.random.default_rng(seed), difficulty)
+    return expose(ranges, draw_stage(ranges, size_px), PlateSpec(size_px=size_px, difficulty=difficulty))
 
 
 def _contents(rng: np.random.Generator, spec: PlateSpec) -> NDArray[np.int64]:
@@ -105,7 +105,7 @@ def _contents(rng: np.random.Generator, spec: PlateSpec) -> NDArray[np.int64]:
 
 
 def _lay_plate(
-    rng: np.random.Generator,
+    ranges: Ranges,
     stage: Floats,
     spec: PlateSpec,
     plate_to_px: Doubles,
@@ -114,17 +114,16 @@ def _lay_plate(
     lit_below: bool,
 ) -> Truth:
     """Draw one plate and lay it on the stage, in place."""
-    geometry, plain = FORMATS[spec.plate_format], spec.difficulty == "plain"
+    rng, geometry = ranges.rng, FORMATS[spec.plate_format]
     pitch_px = _pitch_px(geometry, plate_to_px)
     canvas = new_canvas(geometry, int(np.clip(round(pitch_px * 1.05), 9, 260)))
-    stage_bgr = stage.mean(axis=(0, 1)) if plain else _under(stage, plate_to_px)
+    stage_bgr = stage.mean(axis=(0, 1)) if ranges.kept else _under(stage, plate_to_px)
     if spec.contents == "hi":
-        look = _draw_hi_plate(rng, canvas, geometry, stage_bgr, spec)
+        look = _draw_hi_plate(ranges, canvas, geometry, stage_bgr)
     else:
         look = _draw_other_plate(rng, canvas, geometry, stage_bgr, lit_below=lit_below)
-    soft = _fill_wells(rng, canvas, look, calls, spec)
-    shadow = 0.12 if plain else float(rng.uniform(0, 0.5))
-    paste(stage, canvas.picture, canvas.cover, plate_to_px @ canvas.to_mm(), shadow)
+    soft = _fill_wells(ranges, canvas, look, calls, spec)
+    paste(stage, canvas.picture, canvas.cover, plate_to_px @ canvas.to_mm(), ranges.draw("plate_shadow"))
     return _truth(spec, plate_to_px, look.rim_radius, calls, soft)
 
 
@@ -152,21 +151,22 @@ def _lay_lid(rng: np.random.Generator, stage: Floats, to_px: Doubles) -> None:
     paste(stage, canvas.picture, canvas.cover, to_px @ canvas.to_mm(), float(rng.uniform(0, 0.5)))
 
 
-def _draw_hi_plate(
-    rng: np.random.Generator, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats, spec: PlateSpec
-) -> WellLook:
-    plain = spec.difficulty == "plain"
-    green = plain or rng.random() < 0.65
-    card = (
-        stage_green(rng, plain=plain)
-        if green
-        else hsv(rng.uniform(25, 335), rng.uniform(0, 0.8), rng.uniform(0.3, 0.98))
-    )
-    draw_clear_body(rng, canvas, card, stage_bgr, plain=plain)
-    draw_legends(rng, canvas, geometry, plain=plain)
+def _draw_hi_plate(ranges: Ranges, canvas: Canvas, geometry: PlateGeometry, stage_bgr: Floats) -> WellLook:
+    rng = ranges.rng
+    draw_clear_body(rng, canvas, _card_bgr(ranges), stage_bgr, plain=ranges.kept)
+    draw_legends(rng, canvas, geometry, plain=ranges.kept)
     if rng.random() < 0.6:
         draw_handwriting(rng, canvas)
-    return draw_look(Ranges(rng, spec.difficulty == "beyond"), geometry.rim_radius_pitches, plain=plain)
+    return draw_look(ranges)
+
+
+def _card_bgr(ranges: Ranges) -> Floats:
+    """The card under the plate: green on a kept bench and on most others."""
+    if not ranges.kept and ranges.rng.random() < 0.65:
+        return stage_green(ranges.rng)
+    hue = ranges.draw("card_hue")
+    saturation = ranges.draw("card_saturation") if ranges.kept else ranges.rng.uniform(0, 0.8)
+    return hsv(hue, saturation, ranges.draw("card_value"))
 
 
 def _draw_other_plate(
@@ -194,12 +194,10 @@ def _draw_other_plate(
     return look if geometry.pitch_mm > 15 else replace(look, colonies=0)
 
 
-def _fill_wells(
-    rng: np.random.Generator, canvas: Canvas, look: WellLook, calls: NDArray[np.int64], spec: PlateSpec
-) -> Floats:
+def _fill_wells(ranges: Ranges, canvas: Canvas, look: WellLook, calls: NDArray[np.int64], spec: PlateSpec) -> Floats:
     """Paint the wells row by row (a row fits the processor's cache) and return their soft labels."""
-    geometry = FORMATS[spec.plate_format]
-    habit = CellHabit.draw(Ranges(rng, spec.difficulty == "beyond"), plain=spec.difficulty == "plain")
+    rng, geometry = ranges.rng, FORMATS[spec.plate_format]
+    habit = CellHabit.draw(ranges)
     painter = WellPainter(rng, look, habit)
     shifts = parallax_shifts(look, geometry.rows, geometry.columns)
     liquids = _draw_liquids(rng, geometry) if spec.contents == "generic" else None

@@ -6,18 +6,20 @@ import cv2
 import numpy as np
 
 from models.training.colours import any_colour, hsv, to_image
+from models.training.ranges import Ranges
 from models.training.spec import FOOTPRINT_MM, Doubles, Floats, Image
 
 CODE_CARD_MM = 17.0
 
 
-def draw_stage(rng: np.random.Generator, size_px: tuple[int, int], *, plain: bool) -> Floats:
+def draw_stage(ranges: Ranges, size_px: tuple[int, int]) -> Floats:
     """The background of a picture as floats."""
+    rng = ranges.rng
     width, height = size_px
-    if plain:
-        tone = hsv(rng.uniform(20, 300), rng.uniform(0.02, 0.08), rng.uniform(0.62, 0.74))
+    if ranges.kept:
+        tone = hsv(rng.uniform(20, 300), rng.uniform(0.02, 0.08), ranges.draw("background"))
         return tone * (1 + 0.03 * _clouds(rng, width, height, 5)[..., None])
-    grey = np.full(3, rng.uniform(10, 250)) + rng.normal(0, 8, 3)
+    grey = np.full(3, 255 * ranges.draw("background")) + rng.normal(0, 8, 3)
     first = np.asarray(grey if rng.random() < 0.5 else any_colour(rng), np.float32)
     second = np.asarray(first * rng.uniform(0.6, 1.4) if rng.random() < 0.75 else any_colour(rng), np.float32)
     mix = np.clip(0.5 + rng.uniform(0.05, 0.4) * _clouds(rng, width, height, int(rng.integers(2, 40))), 0, 1)[..., None]

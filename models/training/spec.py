@@ -25,7 +25,7 @@ FOOTPRINT_MM = (PLATE_WIDTH_MM, PLATE_HEIGHT_MM)
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Image = NDArray[np.uint8]
-Difficulty = Literal["plain", "varied", "beyond"]
+Difficulty = Literal["plain", "varied", "wide", "beyond", "swept"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ class PlateSpec:
     code       text of a QR code on a card beside the plate (with "varied", sometimes none of it is readable)
     size_px    width, height of the picture
     difficulty "plain": a well-kept bench, unambiguous wells; "varied": everything that training should survive;
-               "beyond": whole titrations whose looks and camera lie partly outside what training draws
+               "wide": that, and more often near the ends of its ranges; "beyond": whole titrations whose looks and
+               camera lie partly outside what training draws; "swept": a well-kept bench with wells as they come
+    outside    of a swept plate: which of `ranges.GROUPS` lies outside the range of training
     turn_deg   how far the plate is turned in the picture, clockwise; None lets the difficulty decide
     fill       share of the picture's length that the plate takes; None lets the difficulty decide
     contents   "hi" draws red cells in a clear plate, "generic" any other plate (no calls)
@@ -90,6 +92,7 @@ class PlateSpec:
     turn_deg: float | None = None
     contents: Literal["hi", "generic"] = "hi"
     fill: float | None = None
+    outside: str | None = None
 
     def __post_init__(self) -> None:
         if self.plate_format not in FORMATS:
@@ -130,24 +133,6 @@ class Truth:
         return np.asarray(self.plate_to_px @ FORMATS[self.plate_format].index_to_mm(), dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Ranges:
-    """Where a parameter is drawn: inside its range, or, for every second one of a plate "beyond", just outside it."""
-
-    rng: np.random.Generator
-    beyond: bool
-
-    def draw(self, low: float, high: float, *, least: float = -np.inf, most: float = np.inf) -> float:
-        """Uniform in the range; outside it by at most a third of its width and never past `least` or `most`."""
-        value = float(self.rng.uniform(low, high))
-        if not self.beyond or self.rng.random() < 0.5:
-            return value
-        reach = (high - low) / 3
-        below, above = max(low - reach, least), min(high + reach, most)
-        under = self.rng.random() * ((low - below) + (above - high)) < low - below
-        return float(self.rng.uniform(below, low) if under else self.rng.uniform(high, above))
-
-
 def well_names(rows: int, columns: int) -> list[str]:
     """Row-major names: A1, A2, …"""
     return [well_name(row, column) for row in range(rows) for column in range(1, columns + 1)]
@@ -163,7 +148,7 @@ def draw_calls(rng: np.random.Generator, spec: PlateSpec) -> NDArray[np.int64]:
     """A class index per well: the prescribed ones, the others as the difficulty has it."""
     geometry = FORMATS[spec.plate_format]
     drawn = _titration(rng, geometry.rows, geometry.columns)
-    if spec.difficulty == "varied" and spec.calls is None:
+    if spec.difficulty in {"varied", "wide"} and spec.calls is None:
         style = rng.random()
         if style < 0.5:
             drawn = rng.choice(5, geometry.rows * geometry.columns, p=[0.32, 0.22, 0.16, 0.20, 0.10])

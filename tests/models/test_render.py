@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.training.cells import VEIL_BOUNDARY, veil_votes
 from models.training.render import CLASSES, PlateSpec, Truth, render_deck, render_plate, render_stage
-from models.training.spec import FORMATS, Ranges, project, well_names
+from models.training.spec import FORMATS, project, well_names
 
 SMALL = (800, 575)
 
@@ -117,18 +117,6 @@ def test_a_deck_shows_several_plates_apart() -> None:
     length = float(np.hypot(*(truths[0].plate_quad_px[3] - truths[0].plate_quad_px[0])))
     apart = np.hypot(*np.moveaxis(middles[:, None] - middles[None], 2, 0))[~np.eye(len(truths), dtype=bool)]
     assert apart.min() > 0.5 * length
-
-
-def test_beyond_leaves_the_range_but_not_far() -> None:
-    drawn = np.array([Ranges(np.random.default_rng(seed), True).draw(0, 3, least=0) for seed in range(200)])
-    assert drawn.min() >= 0
-    assert 3 < drawn.max() <= 4
-    assert 0.3 < (drawn > 3).mean() < 0.7
-
-
-def test_within_the_ranges_nothing_leaves_them() -> None:
-    drawn = [Ranges(np.random.default_rng(seed), False).draw(2, 3) for seed in range(50)]
-    assert 2 <= min(drawn) <= max(drawn) <= 3
 
 
 def test_a_faint_veil_divides_the_panel() -> None:
