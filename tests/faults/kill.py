@@ -1,7 +1,8 @@
-"""E1: SIGKILL at any moment, and at every system call. A program of its own, because it forks.
+"""E1, E2, E4: ends and errors at any moment, and at every system call. A program of its own, because it forks.
 
     python -m tests.faults.kill random  FOLDER ORACLE --kills N --seed S
     python -m tests.faults.kill syscalls FOLDER ORACLE --every N [--error EIO [--onward]]
+    python -m tests.faults.kill cuts DISK ORACLE --kills N --seed S --image FILE --kind ext4
 
 It imports everything once, forks a bench's life (see `life`), ends it at a moment of its choosing, opens the outbox
 again as the next start would, and compares with the oracle. The last line that it prints is what it counted, as JSON.
@@ -17,7 +18,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -29,8 +30,9 @@ import structlog
 from edge_agent.outbox import Outbox
 from edge_agent.outbox_file import OutboxError
 from protocol import codec
+from tests.faults.disks import Disk
 from tests.faults.life import Bench, Table, sendable
-from tests.faults.oracle import Follower, Oracle
+from tests.faults.oracle import Fact, Follower, Oracle
 
 # Where a process of ours touches the disk or the line.
 SYSTEM_CALLS: Final = (
@@ -58,6 +60,7 @@ class Counts(msgspec.Struct):
     altered: int = 0
     misattributed: int = 0
     corrupt: int = 0
+    in_flight: int = 0
     worst_ready_s: float = 0.0
     seconds: float = 0.0
     by_call: dict[str, int] = {}
@@ -108,8 +111,11 @@ class Trial:
         begun = self.follower.events["begun"]
         return max(1, int(begun[-1].plate.rpartition(",")[2])) if begun else 1
 
-    def check(self, what: str) -> None:
-        """Open the outbox as the next start would, and compare what it can send with what was promised."""
+    def check(self, what: str, promised: Mapping[str, Fact] | None = None) -> None:
+        """Open the outbox as the next start would, and compare what it can send with what was promised.
+
+        With `promised` what was said to be saved later than those was said while its disk was gone already.
+        """
         self.follower.read_on()
         for fact in self.follower.events["arrived"][len(self.table.held) :]:
             self.table.held[fact.id] = fact
@@ -121,7 +127,11 @@ class Trial:
             half = [one for one in held if not _picture_is_whole(self.folder, outbox, one)]
         finally:
             outbox.close()
-        lost = self.follower.lost(held)
+        gone = self.follower.lost(held)
+        lost = [one for one in gone if promised is None or one in promised]
+        for one in set(gone) - set(lost):
+            self.counts.in_flight += 1
+            self.follower.forget(one)
         self.counts.lost += len(lost)
         self.counts.corrupt += len(half)
         for one in lost:
@@ -176,6 +186,30 @@ def kill_at_random(trial: Trial, kills: int, seed: int) -> None:
             raise RuntimeError(f"a life ended by itself with {os.waitstatus_to_exitcode(status)} (expected none to)")
         trial.counts.killed += 1
         trial.check(f"kill {trial.counts.killed} of seed {seed}")
+
+
+def cut_at_random(trial: Trial, disk: Disk, cuts: int, seed: int) -> None:
+    """Cut the power of the disk that a life is lived on, `cuts` times.
+
+    What the bench was shown before the cut must be there after it. A commit that is under way at the cut may come back
+    as done although its disk is gone: such a one is counted by itself, because no bench would have seen it.
+    """
+    chance = random.Random(seed)
+    while trial.counts.killed < cuts:
+        size = trial.oracle.stat().st_size if trial.oracle.exists() else 0
+        child = trial.fork(count)
+        if chance.random() < 0.8:
+            _wait_for_growth(trial.oracle, size + chance.randrange(1, MOST_LEDGER_BYTES))
+        time.sleep(chance.uniform(0, 0.01))
+        trial.follower.read_on()
+        promised = dict(trial.follower.waiting)
+        disk.cut()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        disk.unmount()
+        disk.mount()
+        trial.counts.killed += 1
+        trial.check(f"cut {trial.counts.killed} of seed {seed}", promised)
 
 
 def _wait_for_growth(path: Path, size: int) -> None:
@@ -235,7 +269,7 @@ def _was_injected(log: str, error: str | None) -> bool:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("how", choices=["random", "syscalls"])
+    parser.add_argument("how", choices=["random", "syscalls", "cuts"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("oracle", type=Path)
     parser.add_argument("--kills", type=int, default=100)
@@ -243,11 +277,17 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--error", default=None)
     parser.add_argument("--onward", action="store_true", help="the error stays: a dead disk")
+    parser.add_argument("--image", type=Path)
+    parser.add_argument("--kind", default="ext4")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     trial, started_s = Trial(given.folder, given.oracle), time.monotonic()
     if given.how == "random":
         kill_at_random(trial, given.kills, given.seed)
+    elif given.how == "cuts":
+        disk = Disk(given.kind, given.image, given.folder)
+        trial.folder = given.folder / "bench"
+        cut_at_random(trial, disk, given.kills, given.seed)
     else:
         inject_everywhere(trial, given.every, given.error, given.onward)
     counts = trial.finish()

@@ -160,6 +160,11 @@ class Follower:
         """What was saved, has not arrived, and is not with its device either: its digest there must be right."""
         return [one for one, fact in self.waiting.items() if sendable.get(one) != fact.digest]
 
+    def forget(self, reading_id: str) -> None:
+        """Let a promise go that nobody heard."""
+        self.waiting.pop(reading_id, None)
+        self.events["saved"] = [fact for fact in self.events["saved"] if fact.id != reading_id]
+
     def verdict(self, held: Iterable[str] = (), *, one_per_plate: bool = False) -> Verdict:
         """The judgement on everything so far."""
         events = self.events
