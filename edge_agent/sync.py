@@ -6,6 +6,7 @@ is sent again behind the outbox's back, and its own session, so that a late will
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any, Final
@@ -17,7 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.conversation import Conversation, Message
 from edge_agent.enrol import Access, EnrolmentError
-from protocol.delivery import retry_delay_s
+from protocol.delivery import SEND_WINDOW, retry_delay_s
 from protocol.messages import BrokerAccess
 
 # A half-open line is noticed within twice this.
@@ -70,11 +71,12 @@ class Line:
         """The client's id and user name are the device's id; the last will belongs to `session`."""
         self._conversation, self._broker, self._session = conversation, broker, session
         self._readings: dict[int, str] = {}
-        self.was_up = False
+        self.was_up = self._heard = False
         self._client = client = Client(
             CallbackAPIVersion.VERSION2, client_id=device_id, protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )  # fmt: skip
+        client.max_inflight_messages_set(2 * SEND_WINDOW)
         client.username_pw_set(broker.username, broker.password)
         if broker.tls:
             client.tls_set()
@@ -86,12 +88,15 @@ class Line:
     def run(self, stop: Event) -> None:
         """Talk until the line is lost or `stop` is set."""
         self._client.connect(self._broker.host, self._broker.port, keepalive=KEEPALIVE_S, clean_start=True)
+        looked_s = 0.0
         while not stop.is_set():
             code = self._client.loop(LOOK_EVERY_S)
             if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 _log.warning("broker connection lost", reason=code.name, host=self._broker.host)
                 return
-            if self.was_up:
+            # The loop returns for every packet, and most of them are the broker's own word, which makes no room.
+            if self.was_up and (self._heard or time.monotonic() - looked_s >= LOOK_EVERY_S):
+                self._heard, looked_s = False, time.monotonic()
                 self._publish(self._conversation.due())
         if self.was_up:
             self._goodbye()
@@ -125,6 +130,7 @@ class Line:
         self.was_up = True
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        self._heard = True
         self._conversation.received(message.topic, bytes(message.payload))
 
     def _on_publish(self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
