@@ -58,14 +58,19 @@ def times(short: int, full: int) -> int:
     """How often to do something: in `make test`, and by `make faults`. FAULTS_SCALE=0.1 shortens a full run."""
     if not is_full_run():
         return short
-    return max(short, int(full * float(os.environ.get("FAULTS_SCALE", "1"))))
+    return max(short, int(full * _scale()))
+
+
+def _scale() -> float:
+    return float(os.environ.get("FAULTS_SCALE", "1"))
 
 
 def record(result: Result) -> None:
     """Keep the result of a full run, replacing the one before; of a short run nothing is kept."""
     if not is_full_run():
         return
-    dated = msgspec.structs.replace(result, date=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine())
+    whole = result.full and _scale() >= 1
+    dated = msgspec.structs.replace(result, full=whole, date=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine())
     FOLDER.mkdir(parents=True, exist_ok=True)
     name = "-".join(filter(None, (result.id, result.part))).lower()
     document = msgspec.json.format(msgspec.json.encode(dated, order="deterministic"), indent=2)

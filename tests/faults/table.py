@@ -37,6 +37,7 @@ def _row(row: Result) -> str:
     done = [row.title, _counted(row.counts), _counted(row.faults)]
     done += [f"seeds {row.seeds}"] if row.seeds else []
     done += [row.notes] if row.notes else []
+    done += [] if row.full else ["not the full count"]
     wrong = f"{row.altered}" + (f" ({row.misattributed} misattributed)" if row.misattributed else "")
     worst = f"{row.worst_latency_s:.2f} s {row.latency_of}".strip() if row.worst_latency_s is not None else ""
     cells = [name, "; ".join(filter(None, done)), f"{row.acked:,}", f"{row.lost}", f"{row.doubled}", wrong, worst]
