@@ -18,7 +18,7 @@ Answers: TypeAlias = tuple[tuple[str, Ack], ...]
 
 @dataclass(frozen=True, slots=True)
 class HeldRun:
-    """What must be known of a run to judge another reading by it."""
+    """What must be known of a run to judge another reading by it; a run that is at two places is two of these."""
 
     id: str
     place: Place
@@ -27,11 +27,15 @@ class HeldRun:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The fates of a batch, each in the order of arrival; `accepted` are the new and the repeated in theirs."""
+    """The fates of a batch, each in the order of arrival; `accepted` are the new and the repeated in theirs.
+
+    `elsewhere` are the repeated that came from a place where nothing is known of: the run is at that place too.
+    """
 
     new: tuple[Planned, ...]
     accepted: tuple[Planned, ...]
     refused: tuple[Refused, ...]
+    elsewhere: tuple[Planned, ...] = ()
 
     @property
     def repeated(self) -> int:
@@ -49,6 +53,7 @@ def decide(plans: Sequence[Planned | Refused], held: Iterable[HeldRun], enrolled
     new: list[Planned] = []
     accepted: list[Planned] = []
     refused: list[Refused] = []
+    elsewhere: list[Planned] = []
     for each in plans:
         if isinstance(each, Refused):
             refused.append(each)
@@ -56,6 +61,9 @@ def decide(plans: Sequence[Planned | Refused], held: Iterable[HeldRun], enrolled
             refused.append(_stranger(each))
         elif (known := by_id.get(each.id)) is not None and known.digest == each.digest:
             accepted.append(each)
+            if each.place not in by_place:
+                by_place[each.place] = known
+                elsewhere.append(each)
         elif known is not None or each.place in by_place:
             refused.append(_conflict(each, known))
         else:
@@ -63,7 +71,7 @@ def decide(plans: Sequence[Planned | Refused], held: Iterable[HeldRun], enrolled
             by_id[each.id] = by_place[each.place] = run
             new.append(each)
             accepted.append(each)
-    return Decision(tuple(new), tuple(accepted), tuple(refused))
+    return Decision(tuple(new), tuple(accepted), tuple(refused), tuple(elsewhere))
 
 
 def answers(decision: Decision, missing_pictures: Container[str], now: datetime) -> Answers:

@@ -5,21 +5,22 @@ batch is committed, and only afterwards its answers are returned. When the datab
 so that everything is sent again.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 import msgspec
-from sqlalchemy import and_, select
+from sqlalchemy import Executable, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from central.db import DATABASE_ERRORS, insert_ignore, row_at_fault, transaction, upsert
+from central.db import DATABASE_ERRORS, insert_ignore, row_at_fault, transaction
 from central.decide import Answers, HeldRun, answers, decide
 from central.fleet import record_status
-from central.plan import Delivery, Planned, Refused, plan, plan_state, refuse
-from central.tables import dead_letters, devices, images, runs
-from protocol.codec import digest
+from central.gaps import record_places
+from central.letters import keep_letters
+from central.plan import Delivery, Place, Planned, Refused, plan, plan_state, refuse
+from central.tables import devices, images, other_places, runs
 
 
 class DatabaseUnavailableError(Exception):
@@ -32,8 +33,15 @@ class NewRun(msgspec.Struct, frozen=True):
     number: int
     id: str
     device_id: str
+    epoch: str
+    seq: int
     submission: str | None
     test: str | None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in its device's outbox."""
+        return self.device_id, self.epoch, self.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ async def record_states(engine: AsyncEngine, deliveries: Sequence[Delivery], *, 
             for delivery in deliveries:
                 state = plan_state(delivery)
                 if isinstance(state, Refused):
-                    await _keep(connection, [state], now)
+                    await keep_letters(connection, [state], now)
                 else:
                     await record_status(connection, state, now=now)
     except DATABASE_ERRORS as error:
@@ -97,8 +105,11 @@ async def _commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: 
         new = await _insert(connection, decision.new)
         if len(new) < len(decision.new):  # another central was quicker with some of them
             decision = decide(plans, await _held(connection, planned), enrolled)
+        await _put_elsewhere(connection, decision.elsewhere)
+        places = [run.place for run in new] + [each.place for each in decision.elsewhere]
+        await record_places(connection, places)
         missing = await _missing_pictures(connection, decision.accepted)
-        await _keep(connection, decision.refused, now)
+        await keep_letters(connection, decision.refused, now)
     repeated = len(decision.accepted) - len(new)
     return Outcome(answers(decision, missing, now), new, repeated, len(decision.refused))
 
@@ -112,20 +123,26 @@ async def _held(connection: AsyncConnection, planned: Sequence[Planned]) -> list
     """The runs that have an id or a place of this batch."""
     if not planned:
         return []
-    seqs: dict[tuple[str, str], set[int]] = {}
-    for each in planned:
-        device_id, epoch, seq = each.place
-        seqs.setdefault((device_id, epoch), set()).add(seq)
-    here = [
-        and_(runs.c.device_id == device_id, runs.c.epoch == epoch, runs.c.seq.in_(some))
-        for (device_id, epoch), some in seqs.items()
-    ]
     columns = runs.c.id, runs.c.device_id, runs.c.epoch, runs.c.seq, runs.c.digest
-    found = []
-    for condition in (runs.c.id.in_({each.id for each in planned}), *here):
-        rows = await connection.execute(select(*columns).where(condition))
-        found += [HeldRun(row.id, (row.device_id, row.epoch, row.seq), row.digest) for row in rows]
-    return found
+    queries: list[Executable] = [select(*columns).where(runs.c.id.in_({each.id for each in planned}))]
+    for (device_id, epoch), some in groupby(sorted(each.place for each in planned), key=lambda place: place[:2]):
+        seqs = {seq for _, _, seq in some}
+        here = select(*columns).where(runs.c.device_id == device_id, runs.c.epoch == epoch, runs.c.seq.in_(seqs))
+        too = (
+            select(runs.c.id, *other_places.c[("device_id", "epoch", "seq")], runs.c.digest)
+            .join(runs, runs.c.id == other_places.c.run_id)
+            .where(other_places.c.device_id == device_id, other_places.c.epoch == epoch, other_places.c.seq.in_(seqs))
+        )
+        queries.append(here.union_all(too))
+    rows = [row for query in queries for row in await connection.execute(query)]
+    return [HeldRun(row.id, (row.device_id, row.epoch, row.seq), row.digest) for row in rows]
+
+
+async def _put_elsewhere(connection: AsyncConnection, some: Sequence[Planned]) -> None:
+    if some:
+        names = ("device_id", "epoch", "seq")
+        rows = [dict(zip(names, each.place, strict=True)) | {"run_id": each.id} for each in some]
+        await connection.execute(insert_ignore(connection.dialect.name, other_places), rows)
 
 
 async def _insert(connection: AsyncConnection, planned: Sequence[Planned]) -> tuple[NewRun, ...]:
@@ -143,27 +160,6 @@ async def _missing_pictures(connection: AsyncConnection, accepted: Sequence[Plan
     named = {each.picture for each in accepted}
     query = select(images.c.sha256).where(images.c.sha256.in_(named))
     return named - set(await connection.scalars(query)) if named else set()
-
-
-async def _keep(connection: AsyncConnection, refused: Sequence[Refused], now: datetime) -> None:
-    """Dead letters, each kept once however often it comes."""
-    digests = {id(each): digest(each.delivery.payload) for each in refused}
-    times = Counter((each.delivery.topic, digests[id(each)]) for each in refused)
-    for each in {(each.delivery.topic, digests[id(each)]): each for each in refused}.values():
-        count = times[each.delivery.topic, digests[id(each)]]
-        row = {
-            "received_at": now,
-            "topic": each.delivery.topic,
-            "device_id": each.device_id,
-            "code": each.code,
-            "detail": each.detail,
-            "digest": digests[id(each)],
-            "times": count,
-            "payload": each.delivery.payload,
-        }
-        put = upsert(connection.dialect.name, dead_letters).values(row)
-        again = {"times": dead_letters.c.times + count}
-        await connection.execute(put.on_conflict_do_update(index_elements=["topic", "digest"], set_=again))
 
 
 def _merge(outcomes: Sequence[Outcome]) -> Outcome:

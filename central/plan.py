@@ -15,14 +15,15 @@ from central.tables import runs
 from protocol.codec import as_json, compress, decode, decompress, open_envelope
 from protocol.endpoint import seen_endpoints
 from protocol.errors import RejectionCode, RemoteProtocolError
-from protocol.messages import DeviceStatus, PlateReading, ReadingEnvelope, Well
+from protocol.messages import DeviceStatus, PlateReading, ReadingEnvelope
 from protocol.profiles import profile_named
 from protocol.topics import parse_topic
 
 # (device, epoch, seq): where a reading stands in its device's outbox.
 Place: TypeAlias = tuple[str, str, int]
 
-_LARGEST_SEQ: Final = 2**63 - 1
+_LARGEST: Final = 2**63 - 1
+_MOST_SIGNS: Final = {column.name: column.type.length or 0 for column in runs.c if isinstance(column.type, String)}
 _DETAIL_SIGNS: Final = 500
 
 
@@ -32,6 +33,8 @@ class Delivery:
 
     topic: str
     payload: bytes
+    retained: bool = False
+    """The broker kept it and repeats it: it may be old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,13 @@ def _row(delivery: Delivery, now: datetime) -> dict[str, Any]:
         "profile": reading.profile,
         "profile_version": reading.profile_version,
         "plate_format": reading.plate.format,
-        "wells": _columns(reading.wells),
         "endpoints": _endpoints(reading),
         "model": f"{reading.model.name}-v{reading.model.version}",
         "image_sha256": reading.picture.sha256,
+        "boot_id": reading.clock.boot_id,
+        "monotonic_ns": reading.clock.monotonic_ns,
+        "clock_quality": reading.clock.quality,
+        "clock_offset_s": reading.clock.offset_s,
     }
     _check_fits(row)
     return row
@@ -157,15 +163,6 @@ def _endpoints(reading: PlateReading) -> Any:
     return msgspec.to_builtins(seen_endpoints(reading.plate, reading.wells, profile))
 
 
-def _columns(wells: dict[str, Well]) -> dict[str, Any]:
-    return {
-        "well": list(wells),
-        "call": [well.call.value for well in wells.values()],
-        "confidence": [well.confidence for well in wells.values()],
-        "flags": {name: list(well.flags) for name, well in wells.items() if well.flags},
-    }
-
-
 def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise RemoteProtocolError("undecodable", f"captured_at {at.isoformat()} has no zone (expected UTC)")
@@ -174,16 +171,15 @@ def _utc(at: datetime) -> datetime:
 
 def _check_fits(row: dict[str, Any]) -> None:
     """What a column cannot hold is found here, not by the database in the middle of a batch."""
-    if row["seq"] > _LARGEST_SEQ:
-        raise RemoteProtocolError("undecodable", f"seq {row['seq']} (expected at most {_LARGEST_SEQ})")
-    for name, value in row.items():
-        kind = runs.c[name].type
-        if isinstance(kind, String) and value is not None and kind.length and len(value) > kind.length:
-            detail = f"{name} of {len(value)} characters (expected at most {kind.length})"
-            raise RemoteProtocolError("undecodable", detail)
-        if isinstance(value, str) and not value.isprintable():
+    for name in ("seq", "monotonic_ns"):
+        if not -_LARGEST <= row[name] <= _LARGEST:
+            raise RemoteProtocolError("undecodable", f"{name} {row[name]} (expected at most {_LARGEST})")
+    for name, most in _MOST_SIGNS.items():
+        value = row[name]
+        if value is not None and len(value) > most:
+            raise RemoteProtocolError("undecodable", f"{name} of {len(value)} characters (expected at most {most})")
+        if value is not None and not value.isprintable():
             raise RemoteProtocolError("undecodable", f"{name} {value[:80]!r} (expected printable text)")
-    _check_storable(row["wells"], "a well's flags")
 
 
 def _check_storable(value: Any, what: str) -> None:

@@ -1,8 +1,8 @@
 """SQLAlchemy Core tables, the same on SQLite and PostgreSQL; migrations are compared with them in a test.
 
-One row per run with its wells in one JSON column: four to five times faster to ingest than a row per well, and a
-run is always read whole. `document` is the reading's canonical JSON, zstd-compressed, exactly as it was hashed on the
-device; every other column of a run is derived from it and can be recomputed.
+One row per run. `document` is the reading's canonical JSON, zstd-compressed, exactly as it was hashed on the device;
+every other column of a run is derived from it and can be recomputed. Wells are read from the document, with which a
+run is always read whole.
 """
 
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -82,10 +83,13 @@ runs: Final = Table(
     Column("profile", String(64), nullable=False),
     Column("profile_version", Integer, nullable=False),
     Column("plate_format", Integer, nullable=False),
-    Column("wells", Json, nullable=False),  # columns in the plate's order: well, call, confidence; flags by well
     Column("endpoints", Json, nullable=False),  # row → RowEndpoint
     Column("model", String(64), nullable=False),
     Column("image_sha256", String(64), nullable=False),
+    Column("boot_id", String(64), nullable=False),  # these four: what the device knew of time at the capture
+    Column("monotonic_ns", BigInteger, nullable=False),
+    Column("clock_quality", String(16), nullable=False),
+    Column("clock_offset_s", Float),
     UniqueConstraint("device_id", "epoch", "seq"),
     Index("ix_runs_submission_test_plate_number", "submission", "test", "plate_number"),
     Index("ix_runs_image_sha256", "image_sha256"),
@@ -103,8 +107,60 @@ dead_letters: Final = Table(
     Column("detail", Text, nullable=False),
     Column("digest", String(64), nullable=False),  # of `payload`: the same poison sent again is counted, not kept twice
     Column("times", Integer, nullable=False, default=1),
-    Column("payload", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # empty once it had to make room; `kept` says so
+    Column("bytes", Integer, nullable=False),
+    Column("kept", Boolean, nullable=False),
+    Column("epoch", String(36)),  # these three where the bytes gave them away
+    Column("seq", BigInteger),
+    Column("reading_id", String(36)),
     UniqueConstraint("topic", "digest"),
+    Index("ix_dead_letters_device_id", "device_id"),
+)
+
+# Places in devices' outboxes that central has runs for, from `first` to `last`. Each commit adds its own rows, so that
+# nobody waits for anybody; `gaps` joins them now and then. No place is in two rows.
+stretches: Final = Table(
+    "stretches",
+    metadata,
+    Column("number", BigId, primary_key=True, autoincrement=True),
+    Column("device_id", String(63), nullable=False),
+    Column("epoch", String(36), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Index("ix_stretches_device_id_epoch", "device_id", "epoch"),
+)
+
+# A reading that came again from another place (its device filled a new outbox from an archive) is still one run.
+other_places: Final = Table(
+    "other_places",
+    metadata,
+    Column("device_id", String(63), primary_key=True),
+    Column("epoch", String(36), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("run_id", String(36), nullable=False),
+)
+
+# When a device's boot began, by central's clock: a capture in it was as long after that as its monotonic clock says.
+boots: Final = Table(
+    "boots",
+    metadata,
+    Column("device_id", String(63), primary_key=True),
+    Column("boot_id", String(64), primary_key=True),
+    Column("began_at", UtcDateTime, nullable=False),
+)
+
+# Archives that were carried here by hand. `signed_by` is the key that was believed; null: a person answered for it.
+imports: Final = Table(
+    "imports",
+    metadata,
+    Column("number", BigId, primary_key=True, autoincrement=True),
+    Column("imported_at", UtcDateTime, nullable=False),
+    Column("imported_by", String(64), nullable=False),
+    Column("archive_sha256", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("device_id", String(63), nullable=False),
+    Column("signed_by", String(64)),
+    Column("counts", Json, nullable=False),
 )
 
 images: Final = Table(
@@ -139,6 +195,7 @@ devices: Final = Table(
     Column("revoked_at", UtcDateTime),
     Column("status", Json),  # the last DeviceStatus
     Column("status_at", UtcDateTime),
+    Column("public_key", String(64)),  # Ed25519, hexadecimal; null for a reader that sent none when it enrolled
 )
 
 # One-time codes: only the hash is kept, and using one is a single conditional update.

@@ -48,7 +48,14 @@ def test_the_second_copy_in_a_batch_is_a_repetition() -> None:
 
 
 def test_the_same_reading_from_another_place_is_accepted() -> None:
-    assert fates(decide([planned(1, seq=9)], held(planned(1)), ENROLLED)) == ([], [ONE], [])
+    decision = decide([planned(1, seq=9), planned(1, seq=9)], held(planned(1)), ENROLLED)
+    assert fates(decision) == ([], [ONE, ONE], [])
+    assert [each.place[2] for each in decision.elsewhere] == [9]
+
+
+def test_the_other_place_of_a_run_is_taken() -> None:
+    decision = decide([planned(2, seq=9)], [*held(planned(1)), *held(planned(1, seq=9))], ENROLLED)
+    assert fates(decision) == ([], [], ["conflict"])
 
 
 def test_the_same_id_with_other_content_is_a_conflict_even_from_another_place() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from central.plan import Delivery, Planned, Refused, plan, plan_state
 from protocol.codec import compress, decompress, encode, envelope
-from protocol.messages import VERSION, DeviceStatus, PlateSeen
+from protocol.messages import VERSION, Clock, DeviceStatus, PlateSeen
 from protocol.topics import topic
 from tests.central.wire import make_delivery
 from tests.make import NOON, make_document, make_reading, make_reading_id, make_well, make_wells, replace
@@ -45,11 +45,11 @@ def test_a_row_says_what_the_reading_says() -> None:
     assert (row["model"], row["received_at"]) == ("hi-wells-v1", NOON)
 
 
-def test_every_well_of_the_plate_is_in_the_row() -> None:
-    wells = planned(make_delivery(1, wells=make_wells() | {"B3": make_well("obscured", flags=("glare",))}))["wells"]
-    assert len(wells["well"]) == len(wells["call"]) == len(wells["confidence"]) == 96
-    assert wells["call"][wells["well"].index("B3")] == "obscured"
-    assert wells["flags"] == {"B3": ["glare"]}
+def test_a_row_says_what_the_device_knew_of_time() -> None:
+    clock = Clock("boot-7", 5_000_000_000, "synchronised", 0.25)
+    row = planned(make_delivery(1, clock=clock))
+    names = ("boot_id", "monotonic_ns", "clock_quality", "clock_offset_s")
+    assert tuple(row[name] for name in names) == ("boot-7", 5_000_000_000, "synchronised", 0.25)
 
 
 def test_endpoints_are_computed_here_from_the_wells() -> None:
@@ -85,7 +85,8 @@ def test_a_reading_without_a_code_has_no_plate() -> None:
         (make_delivery(1, profile_version=7), "unknown_profile", "version of assay profile 'hi-96': 7"),
         (make_delivery(1, captured_at=datetime(2026, 1, 1)), "undecodable", "no zone"),  # noqa: DTZ001
         (make_delivery(1, wells={"A1": make_well()}), "undecodable", "95 missing"),
-        (make_delivery(1, wells=make_wells() | {"A1": make_well(flags=("\x00",))}), "undecodable", "NUL"),
+        (make_delivery(1, clock=Clock("b" * 65, 1)), "undecodable", "boot_id of 65 characters (expected at most 64)"),
+        (make_delivery(1, clock=Clock("boot-1", 2**63)), "undecodable", "monotonic_ns 9223372036854775808"),
     ],
 )
 def test_what_cannot_become_a_run_is_refused_by_name(delivery: Delivery, code: str, detail: str) -> None:
