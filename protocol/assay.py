@@ -29,6 +29,9 @@ class Call(StrEnum):
     OBSCURED = "obscured"
     NOT_READ = "not_read"
 
+    # The same hash as the string has, and ten times as fast as that of an enumeration: every well is looked up by it.
+    __hash__ = str.__hash__
+
     @property
     def is_read(self) -> bool:
         """Whether something was seen in the well."""

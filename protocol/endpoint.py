@@ -45,6 +45,7 @@ LARGE_MARGIN_LN: Final = math.log(4)
 
 # No single well may decide a row alone, however sure the network is of it.
 P_FLOOR: Final = 0.01
+_P_CEILING: Final = 1 - P_FLOOR
 
 
 class RowEndpoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,25 +87,28 @@ def step_fit(wells: Sequence[WellEvidence]) -> tuple[int, float] | None:
     if not any(well.readable for well in wells):
         return None
     likelihoods = step_likelihoods(wells)
-    ranked = sorted(range(len(likelihoods)), key=lambda k: (-round(likelihoods[k], 9), k))
-    best, second = ranked[0], ranked[1]
+    rounded = [round(likelihood, 9) for likelihood in likelihoods]
+    best = rounded.index(max(rounded))
+    rounded[best] = -math.inf
+    second = rounded.index(max(rounded))
     return best, max(0.0, likelihoods[best] - likelihoods[second])
 
 
 def step_likelihoods(wells: Sequence[WellEvidence]) -> list[float]:
     """Σ log p(call | columns ≤ k inhibited, columns > k not), for k = 0 … N, over the readable wells."""
-    total = sum(math.log(1 - _clip(well.p_inhibited)) for well in wells if well.readable)
+    chances = [_clip(well.p_inhibited) if well.readable else None for well in wells]
+    logarithms = [None if p is None else (math.log(p), math.log(1 - p)) for p in chances]
+    total = sum([each[1] for each in logarithms if each is not None])
     likelihoods = [total]
-    for well in wells:
-        if well.readable:
-            p = _clip(well.p_inhibited)
-            total += math.log(p) - math.log(1 - p)
+    for each in logarithms:
+        if each is not None:
+            total += each[0] - each[1]
         likelihoods.append(total)
     return likelihoods
 
 
 def _clip(p: float) -> float:
-    return min(max(p, P_FLOOR), 1 - P_FLOOR)
+    return P_FLOOR if p < P_FLOOR else _P_CEILING if p > _P_CEILING else p
 
 
 def row_endpoint(

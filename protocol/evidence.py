@@ -1,9 +1,14 @@
 """One well as the endpoint rules see it: its call, and the probability that it lies on the strong side. Pure."""
 
+from typing import Final
+
 import msgspec
 
-from protocol.assay import SAYS_NOTHING, AssayProfile, Call
+from protocol.assay import SAYS_NOTHING, UNREAD, AssayProfile, Call
 from protocol.messages import Well
+
+
+_UNREADABLE: Final = UNREAD | SAYS_NOTHING
 
 
 class WellEvidence(msgspec.Struct, frozen=True, gc=False):
@@ -16,12 +21,12 @@ class WellEvidence(msgspec.Struct, frozen=True, gc=False):
     @property
     def readable(self) -> bool:
         """Whether the well says anything about inhibition."""
-        return self.call.is_read and self.call not in SAYS_NOTHING
+        return self.call not in _UNREADABLE
 
 
 def evidence(well: Well, profile: AssayProfile) -> WellEvidence:
     """A stored well as the rules see it. Mass that no candidate holds counts for neither side."""
-    total = sum(well.candidates.values())
-    inhibited = sum(well.candidates.get(call, 0.0) for call in profile.inhibited)
-    p = inhibited / total if total > 0 else float(well.call in profile.inhibited)
+    candidates, inhibited = well.candidates, profile.inhibited
+    total = sum(candidates.values())
+    p = sum([candidates.get(call, 0.0) for call in inhibited]) / total if total > 0 else float(well.call in inhibited)
     return WellEvidence(well.call, p, flagged=bool(well.flags))
