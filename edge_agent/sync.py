@@ -18,7 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.conversation import Conversation, Message
 from edge_agent.enrol import Access, EnrolmentError
-from protocol.delivery import SEND_WINDOW, retry_delay_s
+from protocol.delivery import SEND_WINDOW
 from protocol.messages import BrokerAccess
 
 # A half-open line is noticed within twice this.
@@ -45,7 +45,7 @@ def run(
     `sessions` names each connection, and never the same way twice. A broker that cannot be reached gives its turn to
     the next of the enrolment's list.
     """
-    failures = turn = 0
+    turn = 0
     while not stop.is_set():
         access = _access(load_access)
         if access is None:
@@ -59,9 +59,17 @@ def run(
             _log.warning("sync interrupted", error=str(error))
         finally:
             line.close()
-        failures = 1 if line.was_up else failures + 1
         turn += not line.was_up
-        stop.wait(min(retry_delay_s(failures, jitter()), LONGEST_RECONNECT_S))
+        stop.wait(reconnect_delay_s(jitter()))
+
+
+def reconnect_delay_s(jitter: float) -> float:
+    """Seconds to wait before connecting again; `jitter` in −1…1.
+
+    Anything up to `LONGEST_RECONNECT_S`, evenly: a fleet that lost its broker must not knock all at once, and a line
+    that healed must be used within ten seconds, however long it was away. So the wait does not grow.
+    """
+    return LONGEST_RECONNECT_S * (1 + jitter) / 2
 
 
 class Line:

@@ -1,5 +1,7 @@
 """When a device accounts for what it holds, and what central's answer changes."""
 
+import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from edge_agent.clock import BootClock
 from edge_agent.conversation import LEDGER_AT_MOST_EVERY_S, LEDGER_EVERY_S, LEDGER_SPREAD_S, Conversation, Message
 from edge_agent.outbox import Outbox
+from edge_agent.sync import LONGEST_RECONNECT_S, reconnect_delay_s
 from protocol import codec, topics
 from protocol.ledger import Entry, compare
 from protocol.messages import VERSION, Ack, CentralStatus, DeviceStatus, Held, Ledger, ReadingEnvelope, Trouble
@@ -173,6 +176,14 @@ def test_the_distance_from_centrals_clock_is_learnt_from_its_answers(
     assert told.clock is not None
     assert told.clock.offset_s == 0
     assert told.clock.monotonic_ns == clock.moment.monotonic_ns
+
+
+def test_a_fleet_that_lost_its_broker_does_not_knock_all_at_once() -> None:
+    chance = random.Random(1)
+    delays = [reconnect_delay_s(chance.uniform(-1, 1)) for _ in range(1000)]
+    per_second = Counter(int(delay) for delay in delays)
+    assert max(delays) <= LONGEST_RECONNECT_S < 10
+    assert max(per_second.values()) < 200
 
 
 def test_troubles_at_the_bench_are_told_with_the_status(outbox: Outbox, clock: ManualClock) -> None:
