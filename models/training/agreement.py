@@ -17,6 +17,7 @@ from edge_agent.vision import Model, Refused, read_plate
 from models.training.beyond import PlateRead, draw_beyond, read_beyond
 from models.training.render import render_plate
 from models.training.spec import Image, PlateSpec, Truth
+from models.training.sweep import draw_swept, swept
 from models.training.workers import loaded, loaded_float
 from protocol.endpoint import seen_endpoints
 from protocol.plate import Seat
@@ -40,6 +41,11 @@ def read_beyond_twice(release: Path, floats: Path, seed: int) -> tuple[PlateRead
     """A plate beyond the training range as the device reads it; and as int8 and float do, where float is there."""
     drawn = draw_beyond(seed)
     return _twice(release, floats, *drawn)
+
+
+def read_swept_twice(release: Path, floats: Path, seed: int) -> tuple[str, PlateRead, Both | None]:
+    """The same for a plate with one parameter out of range, and which."""
+    return swept(seed), *_twice(release, floats, *draw_swept(seed))
 
 
 def read_varied_twice(release: Path, floats: Path, seed: int) -> Both | None:

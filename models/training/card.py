@@ -12,6 +12,7 @@ from models.training.tables import (
     confusion_table,
     found_table,
     rivals_table,
+    sweep_table,
     temperatures_table,
 )
 
@@ -58,6 +59,7 @@ def write_card(release: Path) -> None:
         _DATA,
         _training(manifest["training"]),
         _renders(metrics["held_out_renders"]),
+        _sweep(metrics.get("sweep", {})),
         _beyond(metrics.get("beyond_training", {})),
         _titled("int8 against float", agreement_table(metrics.get("int8_against_float", {}))),
         _photographs(metrics.get("photographs", {})),
@@ -82,10 +84,11 @@ def _networks(release: Path, manifest: dict[str, Any]) -> str:
 
 
 def _training(training: dict[str, Any]) -> str:
-    rows = ["| network | renders | steps | minutes | went on from |", "|---|---|---|---|---|"]
+    rows = ["| network | renders | steps | minutes | went on from | taken over from |", "|---|---|---|---|---|---|"]
     notes = [(name, training[name]) for name in ("wells", "calls", "legends") if name in training]
     rows += [
-        f"| {name} | {note['renders']} | {note['steps']} | {note['minutes']} | {note.get('start', 'nothing')} |"
+        f"| {name} | {note['renders']} | {note['steps']} | {note['minutes']} | {note.get('start', 'nothing')} "
+        f"| {note.get('taken_over_from', '–')} |"
         for name, note in notes
     ]
     seeds = ", ".join(f"{name} {seed}" for name, seed in training["seeds"].items())
@@ -123,11 +126,26 @@ def _renders(renders: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def _sweep(sweep: dict[str, Any]) -> str:
+    if not sweep:
+        return ""
+    rows = [
+        "## On renders with one parameter outside its training range\n",
+        "Whole plates, end to end, everything else as a well-kept bench has it. Rows are those for which 9 of 10",
+        "readers would name the same titre (docs/decisions/0017).\n",
+        sweep_table(sweep),
+        calibration_table(sweep["all"]["calibration"]),
+        confusion_table(sweep["all"]["confusion"]),
+    ]
+    return "\n".join(rows)
+
+
 def _beyond(beyond: dict[str, Any]) -> str:
     if not beyond:
         return ""
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in beyond["outcomes"].items())
-    rows = [f"## On renders outside the training range\n\n{beyond['plates']} whole plates, end to end: {outcomes}.\n"]
+    rows = ["## On renders with everything out of range at once\n"]
+    rows += [f"{beyond['plates']} whole plates, end to end: {outcomes}.\n"]
     rows += ["| rows | read | without titre | titre exact | within ±1 |", "|---|---|---|---|---|"]
     names = {"all": "all", "panel_agrees": "9 of 10 readers would agree"}
     rows += [

@@ -29,6 +29,7 @@ from models.training.agreement import (
     agreement,
     photographs_twice,
     read_beyond_twice,
+    read_swept_twice,
     read_varied_twice,
 )
 from models.training.beyond import BEYOND_SEED, summarise_beyond
@@ -36,7 +37,9 @@ from models.training.card import write_card
 from models.training.held_out import measure_calls, measure_wells
 from models.training.latency import measure_latency
 from models.training.photographs import measure_photographs
+from models.training.ranges import GROUPS
 from models.training.rivals import measure_rivals
+from models.training.sweep import PLATES_EACH, SWEEP_SEED, summarise_sweep
 from models.training.workers import over_seeds
 
 
@@ -49,6 +52,7 @@ class Measuring:
     floats: Path
     network: Path | None
     beyond: int
+    swept_each: int = PLATES_EACH
     pictures: int = 150
     held_out: int = 120
     rivals: int = 150
@@ -96,6 +100,23 @@ def _latency(what: Measuring) -> dict[str, Any]:
     return {"latency": measure_latency(what.release)}
 
 
+def _sweep(what: Measuring) -> dict[str, Any]:
+    """Whole plates read end to end, one parameter at a time out of its range; and int8 against float over them."""
+    seeds = range(SWEEP_SEED, SWEEP_SEED + what.swept_each * len(GROUPS))
+    read = over_seeds(partial(read_swept_twice, what.release, what.floats), seeds)
+    figures = {"sweep": summarise_sweep([(name, plate) for name, plate, _ in read])}
+    both = [seen for _, _, seen in read if seen is not None]
+    if not both:
+        print(f"no float networks in {what.floats}: int8 against float is left as it was")
+        return figures
+    return figures | _agreements(what, {"one_parameter_out_of_range": agreement(both)})
+
+
+def _agreements(what: Measuring, kinds: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """int8 against float over these kinds of plates; other kinds stay as they were."""
+    return {"int8_against_float": _manifest(what.release)["metrics"].get("int8_against_float", {}) | kinds}
+
+
 def _beyond(what: Measuring) -> dict[str, Any]:
     """Whole plates read end to end; and int8 against float over them, over training's own kind and photographs."""
     seeds = range(BEYOND_SEED, BEYOND_SEED + what.beyond)
@@ -113,7 +134,7 @@ def _beyond(what: Measuring) -> dict[str, Any]:
     }
     if what.has_photographs:
         kinds["photographs"] = agreement(photographs_twice(what.release, what.floats, what.plates))
-    return beyond | {"int8_against_float": kinds}
+    return beyond | _agreements(what, kinds)
 
 
 def _manifest(release: Path) -> dict[str, Any]:
@@ -129,6 +150,7 @@ def _write(release: Path, manifest: dict[str, Any]) -> None:
 PARTS: Final[Mapping[str, Measure]] = {
     "calls": _calls,
     "wells": _wells,
+    "sweep": _sweep,
     "beyond": _beyond,
     "photographs": _photographs,
     "rivals": _rivals,
@@ -163,10 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--floats", type=Path, default=Path("train-data"), help="where export left the float networks")
     parser.add_argument("--network", type=Path, help="somebody else's patch network, for the rivals' table")
     parser.add_argument("--beyond", type=int, default=1000, help="plates outside the training range to read")
+    parser.add_argument("--swept", type=int, default=PLATES_EACH, help="plates to read per parameter out of its range")
     parser.add_argument("--only", type=parts_named, default=tuple(PARTS), help=f"some of {','.join(PARTS)}")
     chosen = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    what = Measuring(chosen.release, chosen.plates, chosen.floats, chosen.network, chosen.beyond)
+    what = Measuring(
+        chosen.release, chosen.plates, chosen.floats, chosen.network, chosen.beyond, swept_each=chosen.swept
+    )
     evaluate(what, {part: PARTS[part] for part in chosen.only})
     write_card(what.release)
 

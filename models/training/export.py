@@ -1,6 +1,7 @@
 """Trained weights → full int8 TFLite files plus the manifest that the device checks them against.
 
     python -m models.training.export [wells calls legends]
+    python -m models.training.export calls --take-over models/hi-wells-v2      # the other two, byte for byte
 
 torch → litert-torch (float, channels last) → ai-edge-quantizer. Three settings carry the accuracy, each found by
 measurement: calibrate with true minima and maxima (the library's default is a moving average that forgets); put a 0
@@ -34,9 +35,10 @@ from models.training.legend_strips import draw_places
 from models.training.legends import LEGENDS_SEED, LegendsNet
 from models.training.nets import DETECTOR_CLASSES, STRIDES, CallsNet, WellsNet
 from models.training.spec import CLASSES, Floats
+from models.training.take_over import FILES, take_over, training_notes
 from models.training.train import CALLS_SEED, DATA, TRAIN_SEED, WELLS_SEED
 
-RELEASE = Path("models/hi-wells-v2")
+RELEASE = Path("models/hi-wells-v3")
 CALIBRATION_SEED = 3_000_000
 LOGIT_LIMIT = 8.0
 CALLS_BATCH = 32
@@ -73,7 +75,7 @@ def export_legends(weights: Path, out: Path) -> None:
     _convert(net, (LEGENDS_BATCH, PLACE_PX, PLACE_PX, 1), batches, out, [])
 
 
-def write_manifest(release: Path) -> None:
+def write_manifest(release: Path, taken_over: list[str], source: Path | None) -> None:
     """Describe the files; metrics and temperature of an earlier manifest are kept until evaluate renews them."""
     path = release / "manifest.json"
     earlier = json.loads(path.read_text()) if path.exists() else {}
@@ -84,14 +86,14 @@ def write_manifest(release: Path) -> None:
         "version": int(release.name.rpartition("-v")[2]),
         "networks": {
             "wells": {
-                **_file(release / "model.tflite"),
+                **_file(release / FILES["wells"]),
                 "input": [1, INPUT_SIZE[1], INPUT_SIZE[0], 3],
                 "classes": list(DETECTOR_CLASSES),
                 "strides": list(STRIDES),
                 "score_threshold": 0.25,
             },
             "calls": {
-                **_file(release / "calls.tflite"),
+                **_file(release / FILES["calls"]),
                 "input": [CALLS_BATCH, PATCH_PX, PATCH_PX, 3],
                 "classes": list(CLASSES),
                 "patch_pitches": PATCH_PITCHES,
@@ -100,23 +102,23 @@ def write_manifest(release: Path) -> None:
                 "low_confidence": 0.6,
             },
             "legends": {
-                **_file(release / "legends.tflite"),
+                **_file(release / FILES["legends"]),
                 "input": [LEGENDS_BATCH, PLACE_PX, PLACE_PX, 1],
                 "classes": list(GLYPHS),
             },
         },
-        "training": _training(),
+        "training": _training(taken_over, source),
         "metrics": earlier.get("metrics", {}),
     }
     path.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def _training() -> dict[str, object]:
-    """How the weights were made, from the notes that training left beside them."""
-    notes = {net: json.loads((DATA / f"{net}.json").read_text()) for net in ("wells", "calls", "legends")}
+def _training(taken_over: list[str], source: Path | None) -> dict[str, object]:
+    """How the weights were made, and with what."""
     seeds = {"wells": WELLS_SEED, "calls": CALLS_SEED, "legends": LEGENDS_SEED, "training": TRAIN_SEED}
     seeds["calibration"] = CALIBRATION_SEED
     packages = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "numpy", "opencv-python-headless")
+    notes = training_notes(DATA, source, taken_over)
     return {"data": "rendered pictures only", "seeds": seeds, **notes, "versions": {p: version(p) for p in packages}}
 
 
@@ -172,20 +174,24 @@ def _clip_logits(ranges: dict[str, Range], name: str) -> None:
 
 
 def main() -> None:
-    """Command line: export what has been trained."""
+    """Command line: export what has been trained, take over the rest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=["wells", "calls", "legends"])
     parser.add_argument("--out", type=Path, default=RELEASE)
+    parser.add_argument("--take-over", type=Path, help="the release from which the networks that are not named come")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if "wells" in arguments.networks:
-        export_wells(DATA / "wells.pt", arguments.out / "model.tflite")
+        export_wells(DATA / "wells.pt", arguments.out / FILES["wells"])
     if "calls" in arguments.networks:
-        export_calls(DATA / "calls.pt", arguments.out / "calls.tflite")
+        export_calls(DATA / "calls.pt", arguments.out / FILES["calls"])
     if "legends" in arguments.networks:
-        export_legends(DATA / "legends.pt", arguments.out / "legends.tflite")
-    write_manifest(arguments.out)
+        export_legends(DATA / "legends.pt", arguments.out / FILES["legends"])
+    others = [network for network in FILES if network not in arguments.networks]
+    if arguments.take_over:
+        take_over(arguments.take_over, arguments.out, others)
+    write_manifest(arguments.out, others, arguments.take_over)
 
 
 if __name__ == "__main__":

@@ -48,14 +48,23 @@ class FloatInterpreter:
 
 
 def load_float_model(model: Model, folder: Path) -> Model | None:
-    """`model` with the float networks in `folder`; None unless all three are there."""
-    paths = {name: folder / file for name, file in FLOAT_FILES.items()}
-    if not all(path.exists() for path in paths.values()):
+    """`model` with the float networks that are in `folder`; None if none is.
+
+    A network that was taken over from an earlier release has no float file here, and runs as int8 in both.
+    """
+    if not any((folder / file).exists() for file in FLOAT_FILES.values()):
         return None
-    wells, calls, legends = (FloatInterpreter(_opened(path)) for path in paths.values())
     return replace(
-        model, runtime="float", wells_interpreter=wells, calls_interpreter=calls, legends_interpreter=legends
+        model,
+        runtime="float",
+        wells_interpreter=_float_or(model.wells_interpreter, folder / FLOAT_FILES["wells"]),
+        calls_interpreter=_float_or(model.calls_interpreter, folder / FLOAT_FILES["calls"]),
+        legends_interpreter=_float_or(model.legends_interpreter, folder / FLOAT_FILES["legends"]),
     )
+
+
+def _float_or(interpreter: Any, path: Path) -> Any:
+    return FloatInterpreter(_opened(path)) if path.exists() else interpreter
 
 
 def _opened(path: Path) -> Any:

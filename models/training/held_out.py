@@ -13,6 +13,7 @@ import numpy as np
 from edge_agent.vision import Model, ModelMismatch, load_model
 from edge_agent.vision.tensors import PLATE, WELL, Detections
 from models.training.dataset import draw_detector_picture, draw_patches
+from models.training.floats import FLOAT_FILES
 from models.training.given import rendered
 from models.training.measure import calibrate, call_scores, confusion, fit_temperature, match_wells, overlap, softmax
 from models.training.spec import Doubles, Floats
@@ -107,7 +108,7 @@ def _same(calls: Any, others: Sequence[Any]) -> float | None:
 
 def _detect(release: Path, floats: Path, seed: int) -> Detected:
     picture, boxes = draw_detector_picture(seed)
-    float_model = loaded_float(release, floats)
+    float_model = loaded_float(release, floats) if (floats / FLOAT_FILES["wells"]).exists() else None
     found = None if float_model is None else float_model.detect(picture)
     return Detected(boxes, loaded(release).detect(picture), found)
 

@@ -137,14 +137,17 @@ class WellsNet(nn.Module):
 
 
 class CallsNet(nn.Module):
-    """One well's patch (64 × 64) to five logits; about 120 thousand parameters."""
+    """One well's patch (64 × 64) to five logits; 66 thousand parameters, 4.8 million multiplications.
+
+    It halves the patch at once: two layers at full size were half of the cost of the releases before v3.
+    """
 
     def __init__(self, classes: int = 5) -> None:
         super().__init__()
-        widths = ((3, 16, 1), (16, 24, 2), (24, 24, 1), (24, 40, 2), (40, 40, 1), (40, 64, 2), (64, 96, 2))
+        widths = ((3, 16, 2), (16, 24, 2), (24, 24, 1), (24, 40, 2), (40, 48, 1), (48, 72, 2))
         self.features = nn.Sequential(*[Conv(i, o, 3, s) for i, o, s in widths])
         self.drop = nn.Dropout(0.1)
-        self.logits = nn.Linear(96, classes)
+        self.logits = nn.Linear(72, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(self.drop(self.features(x).mean((2, 3))))

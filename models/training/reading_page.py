@@ -26,7 +26,9 @@ from models.training.tables import (
     calibration_table,
     confusion_table,
     found_table,
+    refused,
     rivals_table,
+    sweep_table,
     temperatures_table,
 )
 
@@ -48,16 +50,18 @@ def sections(release: Path) -> dict[str, str]:
     manifest: dict[str, Any] = json.loads((release / "manifest.json").read_text())
     metrics = manifest["metrics"]
     renders, beyond = metrics.get("held_out_renders", {}), metrics.get("beyond_training", {})
+    sweep = metrics.get("sweep", {})
     made = {
         "release": f"Figures below are those of **{manifest['name']} v{manifest['version']}**; the model card beside "
         f"the release, `models/{release.name}/MODEL_CARD.md`, has all of them.",
         "drawn": "Drawn with the endpoints "
         + ", ".join(f"{row} {end}" for row, end in zip("ABCDEFGH", ENDPOINTS, strict=True))
         + ". The number beside each row is the one that was read.",
+        "sweep": sweep_table(sweep),
         "titres": _titres(beyond),
         "found": found_table(metrics["photographs"]["found_per_set"]) if metrics.get("photographs") else "",
-        "confusion": _confusions(renders.get("calls", {}), beyond, metrics.get("photographs", {})),
-        "calibration": _calibration(renders.get("calls", {}), beyond),
+        "confusion": _confusions(renders.get("calls", {}), sweep, beyond, metrics.get("photographs", {})),
+        "calibration": _calibration(renders.get("calls", {}), sweep, beyond),
         "rivals": rivals_table(metrics.get("rivals", {})),
         "int8": agreement_table(metrics.get("int8_against_float", {})),
         "refusals": refusals_table(),
@@ -69,11 +73,7 @@ def _titres(beyond: Mapping[str, Any]) -> str:
     if not beyond:
         return ""
     outcomes = beyond["outcomes"]
-    refused = ", ".join(
-        f"{count} {name.removeprefix('refused_').replace('_', ' ')}"
-        for name, count in outcomes.items()
-        if name != "read"
-    )
+    why = refused(outcomes)
     names = {
         "all": "all rows",
         "panel_agrees": "9 of 10 readers would agree",
@@ -83,7 +83,7 @@ def _titres(beyond: Mapping[str, Any]) -> str:
     }
     lines = [
         f"{beyond['plates']} whole plates, {outcomes.get('read', 0)} read, the others refused"
-        + (f" ({refused})." if refused else "."),
+        + (f" ({why})." if why else "."),
         "\n| rows | read | without titre | exact | within ±1 |\n|---|---|---|---|---|",
     ]
     for key, words in names.items():
@@ -98,11 +98,20 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _confusions(calls: Mapping[str, Any], beyond: Mapping[str, Any], photographs: Mapping[str, Any]) -> str:
+def _all(sweep: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures of all parameters together."""
+    figures: Mapping[str, Any] = sweep.get("all", {})
+    return figures
+
+
+def _confusions(
+    calls: Mapping[str, Any], sweep: Mapping[str, Any], beyond: Mapping[str, Any], photographs: Mapping[str, Any]
+) -> str:
     titration = photographs.get("hi_titration", {}).get("end_to_end")
     tables = (
         ("Renders like those that it learned from, seeds that it never saw", calls.get("confusion")),
-        ("Renders outside the training range, whole plates from JPEG bytes", beyond.get("confusion")),
+        ("One parameter out of its training range, whole plates from JPEG bytes", _all(sweep).get("confusion")),
+        ("Everything out of range at once, whole plates from JPEG bytes", beyond.get("confusion")),
         (
             "A photographed titration, from JPEG bytes",
             titration.get("confusion") if isinstance(titration, dict) else None,
@@ -111,14 +120,16 @@ def _confusions(calls: Mapping[str, Any], beyond: Mapping[str, Any], photographs
     return "\n".join(f"{title}:\n\n{confusion_table(table)}" for title, table in tables if table)
 
 
-def _calibration(calls: Mapping[str, Any], beyond: Mapping[str, Any]) -> str:
+def _calibration(calls: Mapping[str, Any], sweep: Mapping[str, Any], beyond: Mapping[str, Any]) -> str:
     parts = [temperatures_table(calls.get("temperatures", []))]
-    if beyond:
-        error = beyond["calibration_error"]
-        parts += [
-            f"Outside the training range, whole plates: the expected calibration error is {error}.\n",
-            calibration_table(beyond["calibration"]),
-        ]
+    sets = (("One parameter out of its training range", _all(sweep)), ("Everything out of range at once", beyond))
+    for title, figures in sets:
+        if figures:
+            error = figures["calibration_error"]
+            parts += [
+                f"{title}, whole plates: the expected calibration error is {error}.\n",
+                calibration_table(figures["calibration"]),
+            ]
     return "\n".join(part for part in parts if part)
 
 

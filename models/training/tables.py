@@ -8,7 +8,7 @@ from typing import Any, Final
 _SETS: Final = {
     "titration": "a photographed titration",
     "varied": "renders as hard as in training",
-    "beyond": "renders outside the training range",
+    "beyond": "renders with everything out of range at once",
 }
 _DETECTIONS: Final = {
     "score_as_probability": "its score as a probability",
@@ -32,15 +32,52 @@ def calibration_table(bands: list[Mapping[str, Any]]) -> str:
 
 
 def temperatures_table(rows: Sequence[Mapping[str, float]]) -> str:
-    """What a temperature does inside and outside the training range: none, one fitted inside, the one in use."""
+    """What a temperature does inside the training range and with everything outside: none, one fitted inside, ours."""
     if not rows:
         return ""
     names = ("none", "fitted inside the training range", "in use, fitted inside and outside")
-    head = ["| temperature | | calibration error inside the training range | outside |", "|---|---|---|---|"]
+    head = ["| temperature | | calibration error inside the training range | everything outside |", "|---|---|---|---|"]
     lines = [
         f"| {name} | {r['temperature']} | {r['inside']} | {r['outside']} |" for name, r in zip(names, rows, strict=True)
     ]
     return "\n".join([*head, *lines, ""])
+
+
+def sweep_table(sweep: Mapping[str, Any]) -> str:
+    """One parameter at a time outside its training range: in all, then every parameter in the order of the ranges."""
+    if not sweep:
+        return ""
+    head = [
+        "| out of range | plates | read | refused | rows | without titre | titre exact | within ±1 "
+        "| graded high, exact | calibration error |",
+        "|---" * 10 + "|",
+    ]
+    lines = [_swept("**in all**", sweep["all"])]
+    lines += [_swept(name.replace("_", " "), figures) for name, figures in sweep["parameters"].items()]
+    return "\n".join([*head, *lines, ""])
+
+
+def _swept(name: str, figures: Mapping[str, Any]) -> str:
+    rows, high, error = figures["rows"], figures["high"], figures["calibration_error"]
+    sure = f"{_percent(high['exact'])} of {high['rows']}" if high["rows"] else "–"
+    outcomes = figures["outcomes"]
+    cells = [name, figures["plates"], outcomes.get("read", 0), refused(outcomes) or "–"]
+    cells += [rows["rows"], rows["without_titre"], _percent(rows["exact"]), _percent(rows["within_1"]), sure]
+    cells += ["–" if error is None else f"{error:.3f}"]
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def refused(outcomes: Mapping[str, int]) -> str:
+    """How many plates were refused and why, in words; nothing where all were read."""
+    return ", ".join(
+        f"{count} {name.removeprefix('refused_').replace('_', ' ')}"
+        for name, count in outcomes.items()
+        if name != "read"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def found_table(sets: Mapping[str, Mapping[str, float]]) -> str:

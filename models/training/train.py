@@ -1,7 +1,7 @@
 """Learn the networks from rendered pictures only.
 
-    python -m models.training.train wells --start train-data/wells-v1.pt
-    python -m models.training.train calls --start train-data/calls-v1.pt
+    python -m models.training.train wells --start train-data/wells-v2.pt
+    python -m models.training.train calls
 
 Steps and seeds are fixed, so a run can be repeated (to the rounding of the machine); an average of the weights over
 the steps is what is kept. Needs the train extra.
@@ -205,9 +205,9 @@ def main() -> None:
     """Command line: render what is missing, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["wells", "calls"])
-    parser.add_argument("--renders", type=int, help="pictures (wells, 4400) or plates (calls, 1000) to render")
+    parser.add_argument("--renders", type=int, help="pictures (wells, 4400) or plates (calls, 3200) to render")
     parser.add_argument("--steps", type=int, default=2800)
-    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--rate", type=float, help=f"highest learning rate (wells {WELLS_RATE}, calls {CALLS_RATE})")
     parser.add_argument("--seed", type=int, default=TRAIN_SEED, help="of calls; another one writes calls-seed<N>.pt")
@@ -222,7 +222,7 @@ def main() -> None:
         train_wells(folder, DATA / "wells.pt", arguments.steps, arguments.start, rate=arguments.rate or WELLS_RATE)
     else:
         if not folder.exists():
-            write_calls(folder, arguments.renders or 1000, CALLS_SEED, arguments.threads)
+            write_calls(folder, arguments.renders or 3200, CALLS_SEED, arguments.threads)
         name = "calls.pt" if arguments.seed == TRAIN_SEED else f"calls-seed{arguments.seed}.pt"
         train_calls(
             folder,
