@@ -28,6 +28,8 @@ _SETTINGS: Final = {
     "synchronous_commit": "on",
     "shared_buffers": "32MB",
     "max_connections": "60",
+    "min_wal_size": "32MB",
+    "max_wal_size": "64MB",
     "log_min_messages": "panic",
 }
 
@@ -81,6 +83,11 @@ class Postgres:
         ]
         with (self.folder.parent / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, **self._as_user())
+
+    def keep_running(self) -> None:
+        """Start it again if it has ended by itself, as a supervisor does."""
+        if self._process is not None and self._process.poll() is not None:
+            self.start()
 
     def wait_until_serving(self) -> None:
         """Until a query is answered."""

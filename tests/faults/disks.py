@@ -64,6 +64,7 @@ def disk(kind: Kind, size_mb: int) -> Iterator[Disk]:
             f"{_MAKE[kind][0]} is not installed (apt-get install {'e2fsprogs' if kind == 'ext4' else 'xfsprogs'})"
         )
     with TemporaryDirectory(prefix="wellread-disk-", dir=_memory(), ignore_cleanup_errors=True) as made:
+        Path(made).chmod(0o755)  # PostgreSQL runs as a user of its own
         image, folder = Path(made) / "image", Path(made) / "disk"
         folder.mkdir()
         with image.open("wb") as file:

@@ -1,7 +1,10 @@
-"""C1: PostgreSQL crashes in the middle of ingest. What central acknowledged is there, once, as it was sent."""
+"""C1, C3, C4, C5: PostgreSQL crashes, is shared by two centrals, is locked, has no disk left. What central acknowledged
+is there, once, as it was sent."""
 
 import asyncio
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,40 +12,26 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.db import make_engine, migrate, reading
+from central.db import make_engine, migrate
 from central.ingest import DatabaseUnavailableError, ingest
 from central.plan import Delivery
 from central.settings import Settings
-from central.tables import runs
-from protocol.codec import decode, open_envelope
-from protocol.messages import ReadingEnvelope
-from tests.central.wire import enrol, make_delivery
+from tests.central.wire import enrol
 from tests.faults.database import CRASHES, Postgres, postgres
-from tests.faults.oracle import Fact, Oracle, Verdict, facts, judge
+from tests.faults.disks import disk, fill
+from tests.faults.oracle import Oracle
 from tests.faults.record import Result, is_full_run, record, times
-from tests.make import NOON, make_code
+from tests.faults.wire import delivery, fact_of, verdict_of
+from tests.make import NOON, make_reading_id
 
 BATCH = 20
 
+_databases = count(1)
+
 pytestmark = pytest.mark.system
-
-
-def plate_text(number: int) -> str:
-    return f"S-1001,NDV,{number}"
-
-
-def delivery(number: int) -> Delivery:
-    return make_delivery(number, code=make_code(plate_number=str(number), text=plate_text(number)))
-
-
-def fact_of(sent: Delivery) -> Fact:
-    envelope = decode(sent.payload, ReadingEnvelope)
-    found, _ = open_envelope(envelope)
-    plate = found.code.text if found.code else ""
-    return Fact(found.id, envelope.digest, envelope.device_id, plate, envelope.epoch, envelope.seq)
 
 
 class Sender:
@@ -75,32 +64,27 @@ class Sender:
                     self.acked += 1
 
 
-async def arrived(url: str) -> list[Fact]:
-    """What is in the database."""
-    engine = make_engine(url)
-    columns = (runs.c.id, runs.c.digest, runs.c.device_id, runs.c.submission, runs.c.test, runs.c.plate_number)
-    try:
-        async with reading(engine) as connection:
-            rows = (await connection.execute(select(*columns, runs.c.epoch, runs.c.seq))).all()
-    finally:
-        await engine.dispose()
-    return [Fact(row[0], row[1], row[2], ",".join(row[3:6]), row[6], row[7]) for row in rows]
-
-
-async def verdict_of(url: str, oracle: Path) -> Verdict:
-    return judge(facts(oracle, "begun"), facts(oracle, "saved"), await arrived(url))
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     with postgres() as running:
-        asyncio.run(migrate(Settings(database_url=running.url())))
         yield running
 
 
-async def _crash_again_and_again(server: Postgres, sender: Sender, crashes: int, chance: random.Random) -> list[float]:
+@pytest.fixture
+def url(server: Postgres) -> str:
+    """A database of this test's own."""
+    name = f"wellread_{next(_databases)}"
+    server.wait_until_serving()
+    server.execute(f"CREATE DATABASE {name}")
+    asyncio.run(migrate(Settings(database_url=server.url(name))))
+    return server.url(name)
+
+
+async def _crash_again_and_again(
+    server: Postgres, url: str, sender: Sender, crashes: int, chance: random.Random
+) -> list[float]:
     """Seconds from each crash to the next answer."""
-    engine, gaps = make_engine(server.url()), []
+    engine, gaps = make_engine(url), []
     await enrol(engine)
     await sender.send(engine)
 
@@ -130,13 +114,13 @@ async def _crash_again_and_again(server: Postgres, sender: Sender, crashes: int,
     return gaps
 
 
-def test_what_was_acknowledged_outlives_every_crash_of_the_database(server: Postgres, tmp_path: Path) -> None:
+def test_what_was_acknowledged_outlives_every_crash_of_the_database(server: Postgres, url: str, tmp_path: Path) -> None:
     crashes, started_s, chance = times(10, 500), time.monotonic(), random.Random(11)
     oracle = Oracle(tmp_path / "oracle")
     sender = Sender(oracle, chance)
-    gaps = asyncio.run(_crash_again_and_again(server, sender, crashes, chance))
+    gaps = asyncio.run(_crash_again_and_again(server, url, sender, crashes, chance))
     server.wait_until_serving()
-    verdict = asyncio.run(verdict_of(server.url(), oracle.path))
+    verdict = asyncio.run(verdict_of(url, oracle.path))
     kinds = Counter(str(CRASHES[number % len(CRASHES)]) for number in range(crashes))
     record(
         Result(
@@ -149,3 +133,139 @@ def test_what_was_acknowledged_outlives_every_crash_of_the_database(server: Post
     assert verdict.clean
     assert verdict.saved == sender.acked >= BATCH * crashes
     assert max(gaps) <= 10
+
+
+def test_two_centrals_on_one_database_take_each_reading_once(url: str, tmp_path: Path) -> None:
+    """C3. Both take the same readings, half of them twice, in orders of their own; one is killed every few seconds."""
+    readings, started_s, chance, kills = times(600, 400_000), time.monotonic(), random.Random(12), 0
+    oracle = Oracle(tmp_path / "oracle")
+    asyncio.run(_enrol_bench(url))
+
+    def start(number: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.faults.ingester", url, str(oracle.path)]
+        return subprocess.Popen([*command, "--readings", str(readings), "--seed", f"{number}"])
+
+    working = {number: start(number) for number in (1, 2)}
+    try:
+        while working:
+            time.sleep(chance.uniform(1.0, 4.0))
+            for number, process in list(working.items()):
+                if process.poll() is not None:
+                    assert process.returncode == 0
+                    del working[number]
+            if working and kills < max(2, readings // 2_000):
+                number = chance.choice(list(working))
+                working[number].kill()
+                working[number].wait()
+                kills += 1
+                working[number] = start(number + 2 * kills)
+    finally:
+        for process in working.values():
+            process.kill()
+            process.wait()
+    verdict = asyncio.run(verdict_of(url, oracle.path))
+    record(
+        Result(
+            id="C3", title="Two centrals on one PostgreSQL: the same readings to both, half of them twice, shuffled",
+            counts={"answers": verdict.saved}, faults={"centrals killed": kills}, seeds="12", acked=verdict.arrived,
+            lost=len(verdict.lost), doubled=len(verdict.doubled), altered=len(verdict.altered) + len(verdict.strange),
+            misattributed=len(verdict.misattributed), seconds=time.monotonic() - started_s, full=is_full_run(),
+        )
+    )  # fmt: skip
+    assert verdict.clean
+    assert verdict.arrived == readings
+    assert kills >= 2
+
+
+async def _enrol_bench(url: str) -> None:
+    engine = make_engine(url)
+    await enrol(engine)
+    await engine.dispose()
+
+
+async def _answered_after(engine: AsyncEngine, number: int, gate: asyncio.Event) -> bool:
+    """Whether a reading's answer came only after the gate was opened."""
+    outcome = await ingest(engine, [delivery(number)], now=NOON)
+    assert [ack.accepted for _, ack in outcome.acks] == [(make_reading_id(number),)]
+    return gate.is_set()
+
+
+def test_a_locked_database_is_waited_for_and_answers_nothing_early(url: str) -> None:
+    """C4, in part: the table of runs is locked for some seconds, with every connection of the pool waiting for it."""
+    readings, locked_s = 12, times(3, 5)
+
+    async def drill() -> list[bool]:
+        engine, gate = make_engine(url), asyncio.Event()
+        await enrol(engine)
+        async with engine.connect() as other:
+            await other.execute(text("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"))
+            waiting = [asyncio.create_task(_answered_after(engine, n, gate)) for n in range(1, readings + 1)]
+            await asyncio.sleep(locked_s)
+            gate.set()
+            await other.rollback()
+        after = await asyncio.gather(*waiting)
+        await engine.dispose()
+        return after
+
+    started_s = time.monotonic()
+    assert all(asyncio.run(drill()))
+    record(
+        Result(
+            id="C4", title=f"The table of runs locked for {locked_s} s, the pool full of waiting batches",
+            faults={"locks": 1}, acked=readings, lost=0, doubled=0, altered=0, full=is_full_run(),
+            seconds=time.monotonic() - started_s,
+        )
+    )  # fmt: skip
+
+
+def test_a_database_on_a_full_disk_takes_nothing_falsely_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    """C5: nobody but a supervisor that starts PostgreSQL again when it has ended, as systemd does."""
+    rounds, started_s, chance = times(2, 20), time.monotonic(), random.Random(13)
+    oracle = Oracle(tmp_path / "oracle")
+    with disk("ext4", 256) as small, postgres(small.folder) as server:
+        asyncio.run(migrate(Settings(database_url=server.url())))
+        sender = Sender(oracle, chance)
+        gaps = asyncio.run(_fill_again_and_again(server, sender, small.folder, rounds))
+        server.wait_until_serving()
+        verdict = asyncio.run(verdict_of(server.url(), oracle.path))
+    record(
+        Result(
+            id="C5", title="PostgreSQL's disk (256 MiB ext4) filled to the last byte during ingest, and freed",
+            faults={"full disks": rounds}, seeds="13", acked=verdict.saved, lost=len(verdict.lost),
+            doubled=len(verdict.doubled), altered=len(verdict.altered) + len(verdict.strange),
+            misattributed=len(verdict.misattributed), worst_latency_s=max(gaps), latency_of="from room to an answer",
+            seconds=time.monotonic() - started_s, full=is_full_run(),
+        )
+    )  # fmt: skip
+    assert verdict.clean
+    assert verdict.saved > 0
+    assert max(gaps) <= 30
+
+
+async def _fill_again_and_again(server: Postgres, sender: Sender, folder: Path, rounds: int) -> list[float]:
+    """Seconds from the disk's having room again to the next answer."""
+    engine, gaps = make_engine(server.url()), []
+    await enrol(engine)
+    for _ in range(rounds):
+        ballast = await asyncio.to_thread(fill, folder)
+        refused = False
+        until_s = time.monotonic() + 20
+        while not refused and time.monotonic() < until_s:
+            refused = not await _try(sender, engine)
+        assert refused, "a database on a full disk went on for 20 s"
+        ballast.unlink()
+        room_s = time.monotonic()
+        while not await _try(sender, engine):
+            server.keep_running()
+            await asyncio.sleep(0.1)
+        gaps.append(time.monotonic() - room_s)
+    await engine.dispose()
+    return gaps
+
+
+async def _try(sender: Sender, engine: AsyncEngine) -> bool:
+    try:
+        await sender.send(engine)
+    except DatabaseUnavailableError:
+        return False
+    return True
