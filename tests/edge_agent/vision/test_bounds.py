@@ -57,7 +57,7 @@ def test_forty_megapixels_are_read(outcomes: dict[str, dict[str, Any]], name: st
         ("cmyk.jpg", "almost uniform"),
         ("three-scans.jpg", "needs 229 MB to be decoded"),
         ("progressive-full-colour.jpg", "needs 229 MB to be decoded"),
-        ("many-scans.jpg", "has 500 scans"),
+        ("many-scans.jpg", "has more than 32 scans"),
         ("bomb.png", "30000 × 3000 px"),
         ("claims-to-be-a-bomb.png", "30000 × 30000 px"),
     ],

@@ -93,8 +93,26 @@ def test_a_jpeg_that_is_held_whole_to_be_decoded_has_a_limit(frame: int, scans: 
 
 def test_a_jpeg_of_too_many_scans_is_refused() -> None:
     assert open_photograph(blank_jpeg(320, 240, frame=PROGRESSIVE, scans=32)).width_px == 320
-    with pytest.raises(Refused, match="33 scans"):
+    with pytest.raises(Refused, match="more than 32 scans"):
         open_photograph(blank_jpeg(320, 240, frame=PROGRESSIVE, scans=33))
+
+
+def test_a_file_of_nothing_but_scans_is_not_counted_to_its_end() -> None:
+    blank = blank_jpeg(320, 240)
+    header = blank[: blank.index(b"\xff\xda")]
+    # Without an end: whoever goes on counting finds that first.
+    with pytest.raises(Refused, match="more than 32 scans"):
+        read_header(header + b"\xff\xda\x00\x02" * 50_000)
+
+
+@pytest.mark.parametrize("beyond", [-2, -1, 0, 1])
+def test_the_end_of_a_long_scan_is_found_wherever_it_lies(beyond: int) -> None:
+    whole = blank_jpeg(320, 240)
+    start, length = whole.index(b"\xff\xda") + 2, int.from_bytes(whole[whole.index(b"\xff\xda") + 2 :][:2], "big")
+    scan = whole[: start + length] + b"\xff\x00\xff\xd3\xff\xff\x00" * 1000 + b"\x55" * ((1 << 18) - 7000 + beyond)
+    assert read_header(scan + b"\xff\xd9").width_px == 320
+    with pytest.raises(Refused, match="truncated"):
+        read_header(scan + b"\xff\x00")
 
 
 @pytest.mark.parametrize("cut", range(3, 110, 7))
