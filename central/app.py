@@ -3,7 +3,7 @@
 The lifespan owns the engine, the broker, the ingest loop and the live streams, and closes them in the opposite order.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -20,6 +20,7 @@ from central.auth import People
 from central.broker import Broker
 from central.db import make_engine
 from central.headers import safety_headers
+from central.ingest import NewRun
 from central.live import Live
 from central.mqtt import run_ingest
 from central.parts import Parts, provide_parts
@@ -56,9 +57,14 @@ def create_app(
             return Parts(settings, engine, people, live, now, accounts, None)
         mosquitto = await stack.enter_async_context(broker.running(settings, engine))
         ingest = await stack.enter_async_context(
-            run_ingest(engine, mosquitto, now=now, on_runs=lambda _: live.announce())
+            run_ingest(engine, mosquitto, now=now, on_runs=lambda new: _announce(live, new))
         )
         return Parts(settings, engine, people, live, now, mosquitto, ingest)
+
+    def _announce(live: Live, new: Sequence[NewRun]) -> None:
+        """Readings that waited at their device wake nobody: who listens finds them with the next that did not."""
+        if not all(run.historical for run in new):
+            live.announce()
 
     return Litestar(
         [*api.ROUTERS, dashboard.ROUTER, dashboard.static_files(), docs.swagger_ui()],

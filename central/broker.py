@@ -37,9 +37,12 @@ class Broker:
         password: str,
         passwords: Path | None,
         child: BrokerChild | None,
+        *,
+        others: tuple[BrokerAddress, ...] = (),
     ) -> None:
-        """`passwords` is the file of accounts to keep up to date, where there is one."""
+        """`passwords` is the file of accounts to keep up to date, where there is one; `others` have the same."""
         self.address = address
+        self.others = others
         self.password = password
         self._engine = engine
         self._passwords = passwords
@@ -78,10 +81,13 @@ async def running(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Brok
     """
     if settings.broker_url:
         passwords = Path(settings.broker_password_file) if settings.broker_password_file else None
-        broker = Broker(engine, parse_broker_url(settings.broker_url), settings.broker_password, passwords, None)
+        address, *others = (parse_broker_url(url) for url in (settings.broker_url, *settings.other_brokers))
+        broker = Broker(engine, address, settings.broker_password, passwords, None, others=tuple(others))
         async with _kept_fresh(broker):
             yield broker
         return
+    if settings.other_brokers:
+        raise BrokerError("other brokers without a first one (expected WELLREAD_BROKER_URL to be set too)")
     folder = (settings.data_dir / "broker").resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     port = _kept_port(folder, settings.broker_port)

@@ -6,6 +6,7 @@ readers try it at the same time, one becomes a device.
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -15,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import transaction, upsert
 from central.mosquitto import new_password, password_hash
-from central.tables import claims, devices
+from central.tables import boots, claims, devices
 from protocol.errors import LocalProtocolError
-from protocol.messages import BrokerAccess, DeviceStatus, Enrolment, EnrolmentRequest
+from protocol.messages import BrokerAccess, Clock, DeviceStatus, Enrolment, EnrolmentRequest
 from protocol.topics import topic
 
 CLAIM_TTL: Final = timedelta(minutes=15)
@@ -67,8 +68,17 @@ async def create_claim(engine: AsyncEngine, name: str, *, by: str, now: datetime
     return claim
 
 
-async def redeem(engine: AsyncEngine, request: EnrolmentRequest, broker: BrokerAddress, *, now: datetime) -> Enrolment:
+async def redeem(
+    engine: AsyncEngine,
+    request: EnrolmentRequest,
+    broker: BrokerAddress,
+    *,
+    now: datetime,
+    others: Sequence[BrokerAddress] = (),
+) -> Enrolment:
     """Turn a claim code into a device with new credentials; ClaimError where the code is not good.
+
+    `others` are brokers that the device may use while it cannot reach `broker`; they have the same accounts.
 
     A known device id with a new code gets new credentials and is no longer revoked; the old ones stop working once
     the broker has the new ones (`Broker.refresh`).
@@ -85,13 +95,14 @@ async def redeem(engine: AsyncEngine, request: EnrolmentRequest, broker: BrokerA
             "broker_password_hash": password_hash(password),
             "upload_token_sha256": _sha256(upload_token),
             "revoked_at": None,
+            "public_key": request.public_key,
         }
         put = upsert(engine.dialect.name, devices).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
         await connection.execute(put)
         used_by = update(claims).where(claims.c.code_sha256 == code).values(device_id=request.device_id)
         await connection.execute(used_by)
-    access = BrokerAccess(broker.host, broker.port, request.device_id, password, broker.tls)
-    return Enrolment(request.device_id, name, access, upload_token)
+    access, *more = (BrokerAccess(at.host, at.port, request.device_id, password, at.tls) for at in (broker, *others))
+    return Enrolment(request.device_id, name, access, upload_token, tuple(more))
 
 
 async def authenticate_device(connection: AsyncConnection, token: str) -> str | None:
@@ -110,11 +121,14 @@ async def revoke(engine: AsyncEngine, device_id: str, *, now: datetime) -> bool:
     return known is not None
 
 
-async def record_status(connection: AsyncConnection, status: DeviceStatus, *, now: datetime) -> bool:
+async def record_status(
+    connection: AsyncConnection, status: DeviceStatus, *, now: datetime, retained: bool = False
+) -> bool:
     """Keep a device's presence; False (and nothing changed) where it is old news or no device of ours.
 
     A will belongs to the session that it was left by: once the device has begun another one, it says nothing. The
-    broker repeats a retained status at each subscription; that is not a sign of life either.
+    broker repeats a retained status at each subscription; that is not a sign of life either, and of several brokers
+    one may repeat what another has news of.
     """
     query = select(devices.c.id, devices.c.status).where(devices.c.id == status.device_id)
     row = (await connection.execute(query)).one_or_none()
@@ -123,9 +137,33 @@ async def record_status(connection: AsyncConnection, status: DeviceStatus, *, no
     known = None if row.status is None else msgspec.convert(row.status, DeviceStatus)
     if status == known or (known is not None and not status.online and status.session != known.session):
         return False
+    if retained and known is not None and _is_older(status.clock, known.clock):
+        return False
     values = {"status": msgspec.to_builtins(status), "status_at": now}
     await connection.execute(update(devices).where(devices.c.id == status.device_id).values(values))
+    if status.clock is not None and not retained:
+        await _record_boot(connection, status.device_id, status.clock, now)
     return True
+
+
+def _is_older(clock: Clock | None, known: Clock | None) -> bool:
+    """Whether it was read before the other one, in the same boot: only there can that be said."""
+    if clock is None or known is None or clock.boot_id != known.boot_id:
+        return False
+    return clock.monotonic_ns < known.monotonic_ns
+
+
+async def _record_boot(connection: AsyncConnection, device_id: str, clock: Clock, now: datetime) -> None:
+    """When the boot began. A message can only have been slow, so of several the earliest beginning is the nearest."""
+    began_at = now - timedelta(microseconds=clock.monotonic_ns // 1000)
+    row = {"device_id": device_id, "boot_id": clock.boot_id, "began_at": began_at}
+    put = upsert(connection.dialect.name, boots).values(row)
+    earlier = put.excluded.began_at < boots.c.began_at
+    await connection.execute(
+        put.on_conflict_do_update(
+            index_elements=["device_id", "boot_id"], set_={"began_at": put.excluded.began_at}, where=earlier
+        )
+    )
 
 
 async def broker_credentials(connection: AsyncConnection) -> dict[str, str]:

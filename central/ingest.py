@@ -37,6 +37,7 @@ class NewRun(msgspec.Struct, frozen=True):
     seq: int
     submission: str | None
     test: str | None
+    historical: bool
 
     @property
     def place(self) -> Place:
@@ -55,11 +56,15 @@ class Outcome:
 
 
 async def ingest(engine: AsyncEngine, deliveries: Sequence[Delivery], *, now: datetime) -> Outcome:
+    """Plan and commit a batch and say what to answer."""
+    return await commit(engine, [plan(delivery, now) for delivery in deliveries], now)
+
+
+async def commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: datetime) -> Outcome:
     """Commit a batch and say what to answer; DatabaseUnavailableError if it could not be committed.
 
     A batch that fails because of one row is committed row by row, so that a bad one cannot hold up the others.
     """
-    plans = [plan(delivery, now) for delivery in deliveries]
     try:
         return await _commit(engine, plans, now)
     except DATABASE_ERRORS as error:
@@ -77,7 +82,16 @@ async def record_states(engine: AsyncEngine, deliveries: Sequence[Delivery], *, 
                 if isinstance(state, Refused):
                     await keep_letters(connection, [state], now)
                 else:
-                    await record_status(connection, state, now=now)
+                    await record_status(connection, state, now=now, retained=delivery.retained)
+    except DATABASE_ERRORS as error:
+        raise DatabaseUnavailableError(_brief(error)) from error
+
+
+async def keep_refused(engine: AsyncEngine, refused: Sequence[Refused], *, now: datetime) -> None:
+    """Keep messages that are neither readings nor states, and cannot be taken, as dead letters."""
+    try:
+        async with transaction(engine) as connection:
+            await keep_letters(connection, refused, now)
     except DATABASE_ERRORS as error:
         raise DatabaseUnavailableError(_brief(error)) from error
 

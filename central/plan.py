@@ -5,7 +5,8 @@ here, by name, instead of by the database in the middle of a batch.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -15,12 +16,16 @@ from central.tables import runs
 from protocol.codec import as_json, compress, decode, decompress, open_envelope
 from protocol.endpoint import seen_endpoints
 from protocol.errors import RejectionCode, RemoteProtocolError
-from protocol.messages import DeviceStatus, PlateReading, ReadingEnvelope
+from protocol.ledger import MOST_RANGES
+from protocol.messages import DeviceStatus, Ledger, LedgerDay, PlateReading, ReadingEnvelope
 from protocol.profiles import profile_named
 from protocol.topics import parse_topic
 
 # (device, epoch, seq): where a reading stands in its device's outbox.
 Place: TypeAlias = tuple[str, str, int]
+
+# Ten years of days: a device keeps its readings for some weeks, or until central has them.
+MOST_LEDGER_DAYS: Final = 3660
 
 _LARGEST: Final = 2**63 - 1
 _MOST_SIGNS: Final = {column.name: column.type.length or 0 for column in runs.c if isinstance(column.type, String)}
@@ -107,12 +112,52 @@ def plan_state(delivery: Delivery) -> DeviceStatus | Refused:
         return refuse(delivery, error.code, error.detail)
 
 
+def plan_ledger(delivery: Delivery) -> Ledger | Refused:
+    """The account that a device gives of its outbox."""
+    try:
+        return _ledger(delivery)
+    except RemoteProtocolError as error:
+        return refuse(delivery, error.code, error.detail)
+
+
+def _ledger(delivery: Delivery) -> Ledger:
+    device_id, _ = parse_topic(delivery.topic)
+    ledger = decode(delivery.payload, Ledger)
+    if ledger.device_id != device_id:
+        detail = f"the ledger is of device {ledger.device_id!r} (expected {device_id!r}, whose topic it came on)"
+        raise RemoteProtocolError("wrong_device", detail)
+    if len(ledger.epoch) > _MOST_SIGNS["epoch"] or not ledger.epoch.isprintable():
+        raise RemoteProtocolError("undecodable", f"epoch {ledger.epoch[:80]!r} (expected at most 36 printable signs)")
+    if len(ledger.days) > MOST_LEDGER_DAYS:
+        detail = f"a ledger of {len(ledger.days)} days (expected at most {MOST_LEDGER_DAYS})"
+        raise RemoteProtocolError("too_large", detail)
+    for day in ledger.days:
+        _check_day(day)
+    return ledger
+
+
+def _check_day(day: LedgerDay) -> None:
+    try:
+        date.fromisoformat(day.day)
+    except ValueError as error:
+        raise RemoteProtocolError("undecodable", f"a ledger of day {day.day!r} (expected a date)") from error
+    if len(day.ranges) > MOST_RANGES:
+        raise RemoteProtocolError("too_large", f"{len(day.ranges)} ranges of a day (expected at most {MOST_RANGES})")
+    edges = [edge for reach in day.ranges for edge in (reach[0], reach[1] + 1)]
+    if not edges or edges[-1] > _LARGEST or any(a >= b for a, b in pairwise(edges)):
+        raise RemoteProtocolError("undecodable", f"ranges of day {day.day} (expected some, in order, apart)")
+
+
 def _status(delivery: Delivery) -> DeviceStatus:
     device_id, _ = parse_topic(delivery.topic)
     status = decode(delivery.payload, DeviceStatus)
     if status.device_id != device_id:
         detail = f"the status is of device {status.device_id!r} (expected {device_id!r}, whose topic it came on)"
         raise RemoteProtocolError("wrong_device", detail)
+    clock = status.clock
+    if clock is not None and not (len(clock.boot_id) <= _MOST_SIGNS["boot_id"] and 0 <= clock.monotonic_ns <= _LARGEST):
+        detail = f"boot {clock.boot_id[:80]!r} at {clock.monotonic_ns} ns (expected at most 64 signs, below 2**63 ns)"
+        raise RemoteProtocolError("undecodable", detail)
     _check_storable(status, "the status")
     return status
 

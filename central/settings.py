@@ -32,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker_url: str = ""
     """`mqtt://host:port` of a Mosquitto that is already running; empty to run one as a child, on loopback."""
 
+    other_broker_urls: str = ""
+    """With `broker_url`: more brokers with the same accounts, `mqtt://…`, separated by commas. Central uses all."""
+
     broker_port: int = 0
     """Port of the child broker; 0 for any free one, which is then kept in `data_dir`."""
 
@@ -48,6 +51,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def database(self) -> str:
         """The database URL in force."""
         return self.database_url or f"sqlite+aiosqlite:///{(self.data_dir / 'central.db').resolve()}"
+
+    @property
+    def other_brokers(self) -> tuple[str, ...]:
+        """The URLs of `other_broker_urls`."""
+        return tuple(url.strip() for url in self.other_broker_urls.split(",") if url.strip())
 
     @property
     def images_dir(self) -> Path:

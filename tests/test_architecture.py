@@ -53,7 +53,7 @@ IO_MODULES = {
 }  # fmt: skip
 
 ONE_HOME = {
-    "paho": {"edge_agent/sync.py", "central/mqtt.py"},
+    "paho": {"edge_agent/sync.py", "central/link.py"},
     "ai_edge_litert": {"edge_agent/vision/detector.py", "models/training"},
     "tflite_runtime": {"edge_agent/vision/detector.py"},
     "picamera2": {"edge_agent/camera.py"},

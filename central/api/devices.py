@@ -95,7 +95,8 @@ async def post_enrolment(parts: Wired, data: JSONBody[EnrolmentRequest]) -> Enro
     if parts.broker is None:
         raise ProblemError(503, "this central runs without a broker, so no device can enrol")
     try:
-        enrolment = await redeem(parts.engine, data, parts.broker.address, now=parts.now())
+        broker = parts.broker
+        enrolment = await redeem(parts.engine, data, broker.address, now=parts.now(), others=broker.others)
     except ClaimError as error:
         raise ProblemError(422 if error.reason == "device_id" else 403, str(error)) from error
     await parts.broker.refresh()

@@ -1,11 +1,13 @@
 """Ingest over a real broker: an answer only after the commit, poison put aside, nothing lost when a part is away."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,13 +18,14 @@ from central.ingest import NewRun
 from central.mqtt import Ingest, run_ingest
 from central.settings import Settings
 from central.tables import dead_letters, devices, runs
-from protocol.codec import encode
-from protocol.messages import VERSION, DeviceStatus
+from protocol.codec import digest, encode
+from protocol.ledger import Entry, ledger_day
+from protocol.messages import VERSION, DeviceStatus, Held, Ledger
 from protocol.topics import topic
 from tests.central.device import Device, connected
 from tests.central.waiting import until
-from tests.central.wire import enrol, make_delivery
-from tests.make import NOON, make_reading_id
+from tests.central.wire import EPOCH, enrol, make_delivery
+from tests.make import NOON, make_document, make_reading_id
 
 pytestmark = pytest.mark.anyio
 
@@ -130,7 +133,7 @@ async def test_a_status_and_a_will_reach_the_devices_table(settings: Settings, e
     async def status() -> DeviceStatus | None:
         async with reading(engine) as connection:
             found = await connection.scalar(select(devices.c.status))
-        return None if found is None else DeviceStatus(**found)
+        return msgspec.convert(found, DeviceStatus | None)
 
     async with central_running(settings, engine) as central:
         for online in (True, False):
@@ -159,3 +162,37 @@ async def test_readings_of_a_revoked_device_are_refused_although_it_is_connected
         send(central.device, 1)
         await until(lambda: central.device.acks() or central.device.refusal, "the refusal")
         assert await count_runs(engine) == 0
+
+
+async def test_a_ledger_is_answered_with_what_is_here(settings: Settings, engine: AsyncEngine) -> None:
+    async with central_running(settings, engine) as central:
+        await central.answered(1, 2, 4)
+        here = [Entry(number, digest(make_document(number))) for number in (1, 2, 4)]
+        asked = ledger_day("2026-11-20", [*here, Entry(3, "0" * 64), Entry(5, "0" * 64)])
+        central.device.publish(topic("bench-1", "ledger"), encode(Ledger(VERSION, "bench-1", EPOCH, (asked,))))
+        await until(lambda: [each for ack in central.device.acks() for each in ack.held], "the answer")
+        (held,) = [each for ack in central.device.acks() for each in ack.held]
+        assert held == Held("2026-11-20", 5, ((1, 2), (4, 4)), ledger_day("2026-11-20", here).digest)
+
+
+async def test_a_reading_is_not_kept_waiting_by_a_ledger(settings: Settings, engine: AsyncEngine) -> None:
+    async with central_running(settings, engine) as central:
+        begun = asyncio.Event()
+
+        async def never(*_: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        central.ingest.accounts.answer_one = never  # type: ignore[method-assign]
+        central.device.publish(topic("bench-1", "ledger"), encode(Ledger(VERSION, "bench-1", EPOCH)))
+        await asyncio.wait_for(begun.wait(), 10)
+        await central.answered(1)
+
+
+async def test_a_ledger_that_is_none_is_a_dead_letter(settings: Settings, engine: AsyncEngine) -> None:
+    async with central_running(settings, engine) as central:
+        central.device.publish(topic("bench-1", "ledger"), b"rubble")
+        await central.answered(1)
+        async with reading(engine) as connection:
+            kept = (await connection.execute(select(dead_letters.c.topic))).scalars().all()
+        assert kept == [topic("bench-1", "ledger")]

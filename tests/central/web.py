@@ -50,6 +50,7 @@ class Accounts:
     def __init__(self) -> None:
         """Nothing was told yet."""
         self.address: BrokerAddress = ADDRESS
+        self.others: tuple[BrokerAddress, ...] = ()
         self.refreshed = 0
 
     async def refresh(self) -> None:
