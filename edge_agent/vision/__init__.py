@@ -1,9 +1,9 @@
 """Reading a plate from a photograph.
 
-In reading order: image (bytes → picture) · shrink · detector, tensors (picture → detections) · lattice, footprint,
-geometry, locate (detections → which well is which) · patches, calls (wells → calls) · judge, liquid, plate_light,
-colour, growth (the wells of other assays → calls) · blobs, streak (a second opinion) · blur, quality (what may be
-read) · annotate (the result drawn into the picture) · refusal (why not).
+In reading order: image (bytes → picture) · shrink, ranks · detector, tensors (picture → detections) · lattice,
+footprint, geometry, locate (detections → which well is which) · patches, calls (wells → calls) · judge, liquid,
+plate_light, colour, growth (the wells of other assays → calls) · blobs, streak (a second opinion) · blur, quality (what
+may be read) · annotate (the result drawn into the picture) · refusal (why not).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from edge_agent.vision.judge import judge_wells
 from edge_agent.vision.locate import locate_plate
 from edge_agent.vision.orientation import check_orientation, evidence_figures, flag_orientation, orientation_evidence
 from edge_agent.vision.patches import cut_patches
-from edge_agent.vision.quality import check_light, check_wells
+from edge_agent.vision.quality import check_light, check_wells, measure_light
 from edge_agent.vision.refusal import REASONS, Reason, Refused
 from edge_agent.vision.streak import measure_streaks, with_second_opinion
 from protocol.assay import AssayProfile
@@ -64,9 +64,11 @@ def read_plate(
     patches = cut_patches(
         photograph.image_bgr, placed.homography, form.rows, form.columns, network.input[1], network.patch_pitches
     )
-    quality = light | check_wells(patches, network.patch_pitches, form, placed.pitch_px, profile)
+    well_light = measure_light(patches, network.patch_pitches, profile)
+    quality = light | check_wells(patches, well_light, network.patch_pitches, form, placed.pitch_px, profile)
+    quality["residual_mm"] = round(placed.residual_pitch * form.pitch_mm, 3)
     laps.append(timer())
-    wells, judging = judge_wells(model, patches, placed, photograph, profile)
+    wells, judging = judge_wells(model, patches, well_light, placed, photograph, profile)
     laps.append(timer())
     wells = with_second_opinion(wells, measure_streaks(patches, network.patch_pitches, form, profile))
     laps.append(timer())

@@ -5,6 +5,7 @@ learnt from the blobs of the whole plate, so backgrounds, haze and white balance
 pitches; a patch's bottom is the low side of the tilt.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.vision.patches import Image
+from edge_agent.vision.ranks import medians, quantiles
 from edge_agent.vision.tensors import Array
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
 
 SMOOTHING_PITCH: Final = 0.01
 # CIELAB units per step of OpenCV's bytes.
@@ -26,6 +29,10 @@ LAB_STEPS: Final = np.array([100 / 255, 1, 1], np.float32)
 FLOOR_RADIUS, CORE_RADIUS, REACH, HEART_RADIUS = 0.25, 0.20, 0.31, 0.15
 # A blob is what differs from the floor by half as much as its own darkest part, within these shares of the plate's.
 HALF, LEAST_SHARE, MOST_SHARE = 0.5, 0.2, 0.65
+# So many patches are softened beside each other.
+BESIDE: Final = 12
+# A well's cells are as strong as the strongest twenty-fifth of the pixels in its core at least is.
+STRONGEST: Final = 0.96
 # In CIELAB units: less is noise.
 LEAST_CONTRAST: Final = 3.0
 # What differs in another colour than cells do (rims, lights) by more than this, over noise, is no part of a blob.
@@ -62,140 +69,171 @@ class Blobs:
 
 
 class _View:
-    """The middle of a patch: where its pixels lie, in pitches from the well's centre."""
+    """The middle of a patch: which of its pixels are in reach, in rows from the top, and where those lie.
+
+    `x` and `y` are in pitches from the well's centre; the other places are indices into the pixels in reach.
+    """
 
     def __init__(self, side: int, patch_pitches: float) -> None:
         self.pixel = patch_pitches / side
         self.cut = max(0, int(side / 2 - (REACH + 2 * SMOOTHING_PITCH) / self.pixel))
         self.side = side - 2 * self.cut
-        self.along = ((np.arange(self.side) + 0.5) - self.side / 2) * self.pixel
-        self.radius = np.hypot(self.along[None, :], self.along[:, None])
-        self.core, self.reach = self.radius < CORE_RADIUS, self.radius < REACH
+        self.along = (np.arange(self.side) + 0.5 - self.side / 2) * self.pixel
+        whole = np.hypot(self.along[None, :], self.along[:, None])
+        self.reach = np.flatnonzero(whole < REACH)
+        self.y, self.x = self.along[np.stack(np.divmod(self.reach, self.side))].astype(np.float32)
+        self.radius = whole.ravel()[self.reach]
+        self.core = np.flatnonzero(self.radius < CORE_RADIUS)
         # Every second or third pixel says what the middle or the strongest colour is as well as all of them do.
-        self.floor_places = np.flatnonzero(self.radius < FLOOR_RADIUS)[::3]
-        self.core_places, self.reach_places = np.flatnonzero(self.core)[::2], np.flatnonzero(self.reach)[::2]
-        self.edge = self.reach & (self.radius > REACH - 1.2 * self.pixel)
+        self.floor = np.flatnonzero(self.radius < FLOOR_RADIUS)[::3]
+        self.edge = (whole > REACH - 1.2 * self.pixel).ravel()
         self.nearness = np.exp(-np.square(self.radius / HEART_RADIUS))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Some pixels in reach of some wells: whose they are, and which."""
+
+    well: Indices
+    place: Indices
 
 
 def find_blobs(patches_rgb: Image, patch_pitches: float) -> Blobs:
     """The blob of every patch (n, side, side, 3)."""
-    view = _View(patches_rgb.shape[1], patch_pitches)
+    view, count = _View(patches_rgb.shape[1], patch_pitches), len(patches_rgb)
     away = _away_from_floor(patches_rgb, view)
-    distance = np.sqrt(_dot(away, away))
-    cells, teachers = _cell_colour(away, distance, view)
+    cells, teachers = _cell_colour(away, view)
     signal = _dot(away, cells)
-    off_colour = np.sqrt(np.maximum(np.square(distance) - np.square(signal), 0))
-    cellular = np.where(view.reach & (signal > OFF_COLOUR * (off_colour - COLOUR_NOISE)), signal, np.float32(0))
-    contrast = _strength(cellular, view)
+    off_colour = np.sqrt(np.maximum(_dot(away, away) - np.square(signal), 0))
+    cellular = signal * (signal > OFF_COLOUR * (off_colour - COLOUR_NOISE))
+    contrast = quantiles(cellular.take(view.core[::2], axis=1), STRONGEST)
     usual = float(np.quantile(contrast[teachers], 0.75) if teachers.any() else np.quantile(contrast, 0.9))
     usual = max(usual, LEAST_CONTRAST)
     limit = np.maximum(np.clip(HALF * contrast, LEAST_SHARE * usual, MOST_SHARE * usual), LEAST_CONTRAST)
-    chosen = _main_parts(cellular > limit[:, None, None].astype(np.float32), cellular, view)
-    shades = _at(off_colour, view.floor_places)
+    chosen = _main_parts(cellular > limit[:, None].astype(np.float32), cellular, view)
+    shades = off_colour.take(view.floor, axis=1)
+    usual_shades = medians(shades)[:, None].astype(np.float32)
+    lightness, redness = (_means(plane[chosen.well, chosen.place], chosen, count) for plane in away[:2])
     return Blobs(
-        **_shapes(chosen, view),
+        **_shapes(chosen, count, view),
         contrast=contrast,
         share=contrast / usual,
-        widest_share=np.percentile(_at(cellular, view.reach_places), 99, axis=1) / usual,
-        noise=1.4826 * np.median(np.abs(shades - np.median(shades, axis=1, keepdims=True)), axis=1).astype(np.float64),
-        darkness=-_mean_in(away[0], chosen),
-        redness=_mean_in(away[1], chosen),
+        widest_share=quantiles(np.ascontiguousarray(cellular[:, ::2]), 0.99) / usual,
+        noise=1.4826 * medians(np.abs(shades - usual_shades)),
+        darkness=-lightness,
+        redness=redness,
     )
 
 
 def _away_from_floor(patches_rgb: Image, view: _View) -> Floats:
-    """How far each pixel is from its well's floor, in CIELAB: (3, n, side, side)."""
+    """How far each pixel in reach is from its well's floor, in CIELAB: (3, n, pixels)."""
     count, side = patches_rgb.shape[:2]
-    smooth = cv2.GaussianBlur(patches_rgb.reshape(count * side, side, 3), (0, 0), SMOOTHING_PITCH / view.pixel)
-    inner = slice(view.cut, side - view.cut)
-    middle = smooth.reshape(count, side, side, 3)[:, inner, inner].reshape(-1, view.side, 3)
+    sigma_px = SMOOTHING_PITCH / view.pixel
+    # As many pixels around the view as are softened into it.
+    around = min(view.cut, math.ceil(3 * sigma_px) + 1)
+    inner = slice(view.cut - around, side - view.cut + around)
+    wide = patches_rgb[:, inner, inner]
+    # Side by side as far as they go: softening long rows takes half as long.
+    beside, high = math.gcd(count, BESIDE), wide.shape[1]
+    picture = wide.reshape(-1, beside, high, high, 3).swapaxes(1, 2).reshape(-1, beside * high, 3)
+    smooth = cv2.GaussianBlur(picture, (0, 0), sigma_px).reshape(-1, high, beside, high, 3).swapaxes(1, 2)
+    rows, columns = np.divmod(view.reach, view.side) + np.array([[around], [around]])
+    in_reach = smooth.reshape(count, -1, 3).take(rows * high + columns, axis=1)
     # In bytes: three times as fast as in floats, and finer than the sensor's noise.
-    lab = cv2.cvtColor(np.ascontiguousarray(middle), cv2.COLOR_RGB2Lab)
-    away = np.empty((3, count, view.side, view.side), np.float32)
+    lab = cv2.cvtColor(in_reach, cv2.COLOR_RGB2Lab)
+    away = np.empty((3, count, len(view.reach)), np.float32)
     for plane, levels, step in zip(away, cv2.split(lab), LAB_STEPS, strict=True):
-        wells = levels.reshape(count, -1)
-        floor = np.median(wells[:, view.floor_places], axis=1, keepdims=True).astype(np.float32)
-        np.subtract(wells, floor, out=plane.reshape(count, -1))
-        np.multiply(plane, step, out=plane)
+        floor = medians(np.asarray(levels.take(view.floor, axis=1), np.uint8))[:, None].astype(np.float32)
+        np.subtract(levels, floor, out=plane)
+        if step != 1:
+            np.multiply(plane, step, out=plane)
     return away
 
 
-def _cell_colour(away: Floats, distance: Floats, view: _View) -> tuple[Floats, Mask]:
+def _cell_colour(away: Floats, view: _View) -> tuple[Floats, Mask]:
     """Which way this plate's cells differ from the floor (a unit vector), and the wells that show it."""
-    darker_or_redder = (away[1] > 0.5 * away[0]) | (away[0] < 0)
-    seen = np.where(darker_or_redder & view.core, distance, np.float32(0))
-    strength = _strength(seen, view)
-    limit = np.maximum(HALF * strength, LEAST_CONTRAST).astype(np.float32)
-    parts = seen > limit[:, None, None]
-    area, offset = parts.sum(axis=(1, 2)) * view.pixel**2, _offset(parts, view)
+    core = away.take(view.core, axis=2)
+    distance = np.sqrt(_dot(core, core))
+    seen = distance * ((core[1] > 0.5 * core[0]) | (core[0] < 0))
+    strength = quantiles(np.ascontiguousarray(seen[:, ::2]), STRONGEST)
+    parts = (seen > np.maximum(HALF * strength, LEAST_CONTRAST)[:, None].astype(np.float32)).astype(np.float32)
+    pixels = np.einsum("np->n", parts)
+    x, y = (np.einsum("np,p->n", parts, places[view.core]) / np.maximum(pixels, 1) for places in (view.x, view.y))
+    area, offset = pixels * view.pixel**2, np.hypot(x, y)
     teachers = (area > TEACHING_AREA[0]) & (area < TEACHING_AREA[1]) & (offset < TEACHING_OFFSET)
     colour = np.array(USUAL_CELLS)
     if teachers.sum() >= TEACHERS:
         strong = teachers & (strength >= np.median(strength[teachers]))
-        means = np.stack([_mean_in(axis, parts)[strong] for axis in away], axis=1)
-        colour = np.median(means, axis=0)
-    return np.asarray(colour / (np.linalg.norm(colour) + 1e-9), np.float32), teachers
+        means = np.einsum("cnp,np->nc", core[:, strong], parts[strong]) / pixels[strong, None]
+        colour = np.median(means.astype(np.float64), axis=0)
+    return np.asarray(colour / (np.linalg.norm(colour) + 1e-9), np.float32), np.asarray(teachers)
 
 
-def _main_parts(marked: Mask, signal: Floats, view: _View) -> Mask:
+def _main_parts(marked: Mask, signal: Floats, view: _View) -> _Parts:
     """Per well the connected part with the most signal near the middle."""
-    count, side = marked.shape[:2]
-    picture = marked.astype(np.uint8)
-    picture[:, (0, -1)] = 0  # so that no part reaches into the next well
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(picture.reshape(count * side, side), connectivity=4)
-    there = np.flatnonzero(picture)
-    pull = signal.ravel()[there] * np.broadcast_to(view.nearness, signal.shape).ravel()[there]
-    weights = np.bincount(labels.ravel()[there], pull, len(stats))
-    parts = np.arange(1, len(stats))
-    wells = stats[1:, cv2.CC_STAT_TOP] // side
+    count, side = len(marked), view.side
+    picture = np.zeros((count, side * side), np.uint8)
+    picture[:, view.reach] = marked
+    # So that no part reaches into the next well.
+    picture.reshape(count, side, side)[:, (0, -1)] = 0
+    parts, labels = cv2.connectedComponents(picture.reshape(count * side, side), connectivity=4)
+    well, place = np.nonzero(marked)
+    label = labels.ravel()[well * side * side + view.reach[place]]
+    weights = np.bincount(label, signal[well, place] * view.nearness[place], parts)
+    wells = np.zeros(parts, np.int64)
+    wells[label] = well
     heaviest = np.zeros(count, np.int64)
-    order = np.argsort(weights[1:], kind="stable")
-    heaviest[wells[order]] = parts[order]  # the last one written is the heaviest
-    labels = labels.reshape(count, side, side)
-    return np.asarray((labels == heaviest[:, None, None]) & (labels > 0))
+    order = np.argsort(weights[1:], kind="stable") + 1
+    heaviest[wells[order]] = order  # the last one written is the heaviest
+    chosen = (label == heaviest[well]) & (label > 0)
+    return _Parts(well[chosen], place[chosen])
 
 
-def _shapes(chosen: Mask, view: _View) -> dict[str, Array]:
-    filled, solidity = _filled(chosen)
-    rows, columns = filled.sum(axis=2), filled.sum(axis=1)
-    length, width = (4 * _spread(profile, view) for profile in (rows, columns))
-    pixels = np.maximum(rows.sum(axis=1), 1)
+def _shapes(chosen: _Parts, count: int, view: _View) -> dict[str, Array]:
+    side = view.side
+    filled, solidity = _filled(chosen, count, view)
+    there = np.flatnonzero(filled)
+    well, place = np.divmod(there, side * side)
+    rows = np.bincount(there // side, minlength=count * side).reshape(count, side)
+    columns = np.bincount(well * side + place % side, minlength=count * side).reshape(count, side)
+    pixels = rows.sum(axis=1)
+    (y, length), (x, width) = (_lies(profile, pixels, view) for profile in (rows, columns))
     return {
-        "area": rows.sum(axis=1) * view.pixel**2,
-        "length": length,
-        "width": width,
+        "area": pixels * view.pixel**2,
+        "length": 4 * length,
+        "width": 4 * width,
         "tail": _tail(rows),
         "solidity": solidity,
-        "offset": _offset(filled, view),
-        "edge_share": (filled & view.edge).sum(axis=(1, 2)) / pixels,
+        "offset": np.hypot(x, y),
+        "edge_share": np.bincount(well[view.edge[place]], minlength=count) / np.maximum(pixels, 1),
     }
 
 
-def _filled(chosen: Mask) -> tuple[Mask, Array]:
-    """The blobs without holes (a light on a tear leaves one), and how solid they were."""
-    count, side = chosen.shape[:2]
-    picture = chosen.astype(np.uint8).reshape(count * side, side)
+def _filled(chosen: _Parts, count: int, view: _View) -> tuple[Image, Array]:
+    """The blobs without holes (a light on a tear leaves one), one above the other, and how solid they were."""
+    side = view.side
+    picture = np.zeros((count * side, side), np.uint8)
+    picture.ravel()[chosen.well * side * side + view.reach[chosen.place]] = 1
     outlines, _ = cv2.findContours(picture, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = np.zeros_like(picture)
     cv2.drawContours(filled, outlines, -1, (1,), cv2.FILLED)
-    whole = filled.reshape(count, side, side) > 0
-    solidity = chosen.sum(axis=(1, 2)) / np.maximum(whole.sum(axis=(1, 2)), 1)
+    whole = np.count_nonzero(filled.reshape(count, -1), axis=1)
+    solidity = np.bincount(chosen.well, minlength=count) / np.maximum(whole, 1)
     for outline in outlines:
         hull = cv2.contourArea(cv2.convexHull(outline))
         solidity[int(outline[0, 0, 1]) // side] *= cv2.contourArea(outline) / hull if hull else 0.0
-    return whole, solidity
+    return filled, solidity
 
 
-def _spread(profile: Array, view: _View) -> Array:
-    """Standard deviation along one axis of blobs given as pixels per row, in pitches; a pixel has a width too."""
-    pixels = np.maximum(profile.sum(axis=1), 1)
-    mean = profile @ view.along / pixels
-    square = profile @ np.square(view.along) / pixels - np.square(mean) + view.pixel**2 / 12
-    return np.where(profile.sum(axis=1) > 0, np.sqrt(np.maximum(square, 0)), 0.0)
+def _lies(profile: Indices, pixels: Indices, view: _View) -> tuple[Array, Array]:
+    """Middle and standard deviation along one axis of blobs given as pixels per row, in pitches; a pixel has a width
+    too."""
+    mean, square = (profile @ places / np.maximum(pixels, 1) for places in (view.along, np.square(view.along)))
+    spread = np.sqrt(np.maximum(square - np.square(mean) + view.pixel**2 / 12, 0))
+    return mean, np.where(pixels > 0, spread, 0.0)
 
 
-def _tail(rows: Array) -> Array:
+def _tail(rows: Indices) -> Array:
     """Mean width of the lowest 30 % of rows over that of the rows at 15–50 %; 0 where it cannot be told."""
     there = rows > 0
     side = rows.shape[1]
@@ -207,29 +245,15 @@ def _tail(rows: Array) -> Array:
     return np.asarray(means[0] / np.maximum(means[1], 1) * (means[1] > 0))
 
 
-def _offset(parts: Mask, view: _View) -> Array:
-    """Distance of each blob's centre from its well's, in pitches."""
-    pixels = np.maximum(parts.sum(axis=(1, 2)), 1)
-    return np.asarray(
-        np.hypot(parts.sum(axis=1) @ view.along / pixels, parts.sum(axis=2) @ view.along / pixels), np.float64
-    )
-
-
-def _mean_in(values: Floats, parts: Mask) -> Array:
-    pixels = np.maximum(parts.sum(axis=(1, 2)), 1)
-    return np.asarray(np.einsum("nyx,nyx->n", values, parts) / pixels, np.float64)
+def _means(values: Floats, parts: _Parts, count: int) -> Array:
+    """Mean of the values of each well's pixels."""
+    total = np.bincount(parts.well, values, count)
+    return np.asarray(total / np.maximum(np.bincount(parts.well, minlength=count), 1))
 
 
 def _dot(first: Floats, second: Floats) -> Floats:
     """Of colours plane by plane; a plane may be one number."""
-    return np.asarray(first[0] * second[0] + first[1] * second[1] + first[2] * second[2], np.float32)
-
-
-def _at(values: Floats, places: npt.NDArray[np.intp]) -> Floats:
-    """The same pixels of every well, (n, places)."""
-    return values.reshape(len(values), -1)[:, places]
-
-
-def _strength(values: Floats, view: _View) -> Array:
-    """How strong the strongest twenty-fifth of the pixels in each well's core at least is."""
-    return np.asarray(np.percentile(_at(values, view.core_places), 96, axis=1), np.float64)
+    total = first[0] * second[0]
+    total += first[1] * second[1]
+    total += first[2] * second[2]
+    return np.asarray(total, np.float32)

@@ -7,6 +7,7 @@ is left each way, compared with the coarse.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.vision.patches import Image
+from edge_agent.vision.ranks import medians
 from edge_agent.vision.tensors import Array
 
 # The first blur (sigma, in pitches) takes the sensor's noise away, the second is the known one.
@@ -59,8 +61,8 @@ def measure_blur(patches_rgb: Image, patch_pitches: float) -> Blur:
     groups, count, side = patches_rgb.shape[:3]
     strip = cv2.cvtColor(patches_rgb.reshape(-1, side, 3), cv2.COLOR_RGB2GRAY).astype(np.float32)
     sigmas = sorted({FIRST_PITCH, SECOND_PITCH, *FINE_PITCH, *COARSE_PITCH})
-    slopes = {sigma: _slopes(strip, side, sigma * side / patch_pitches) for sigma in sigmas}
-    flattening = _at_edges(np.hypot(*slopes[FIRST_PITCH]), np.hypot(*slopes[SECOND_PITCH])).reshape(groups, count)
+    slopes = {sigma: _slopes(soft, side) for sigma, soft in _softened(strip, sigmas, side / patch_pitches)}
+    flattening = _at_edges(_square(slopes[FIRST_PITCH]), _square(slopes[SECOND_PITCH])).reshape(groups, count)
     return Blur(
         sigma_pitch=float(_sigma_pitch(np.median(flattening, axis=1)).max()),
         motion_pitch=_motion_pitch(_band(slopes, *FINE_PITCH), _band(slopes, *COARSE_PITCH)),
@@ -89,26 +91,50 @@ def _powers(slopes: Slopes) -> Array:
     return np.asarray(shares @ np.stack(squares))
 
 
-def _slopes(strip: Levels, side: int, sigma_px: float) -> Slopes:
+def _softened(strip: Levels, sigmas: Sequence[float], pitch_px: float) -> Iterator[tuple[float, Levels]]:
+    """The strip softened by each of the sigmas (in pitches, least first).
+
+    The last starts from the one before it, which half as many pixels each way show as well: one of 57 pixels' reach
+    would take as long as the others together.
+    """
+    soft = strip
+    for sigma in sigmas[:-1]:
+        soft = np.asarray(cv2.GaussianBlur(strip, (0, 0), sigma * pitch_px), np.float32)
+        yield sigma, soft
+    height, width = strip.shape
+    half = cv2.resize(soft, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    further_px = math.sqrt(sigmas[-1] ** 2 - sigmas[-2] ** 2) * pitch_px / 2
+    softer = cv2.resize(cv2.GaussianBlur(half, (0, 0), further_px), (width, height), interpolation=cv2.INTER_LINEAR)
+    yield sigmas[-1], np.asarray(softer, np.float32)
+
+
+def _slopes(smooth: Levels, side: int) -> Slopes:
     """Slopes to the right and down of every pixel that lies inside its patch's margin: (patches, pixels) each."""
-    smooth = cv2.GaussianBlur(strip, (0, 0), sigma_px)
     margin = round(side * MARGIN)
-    inside = slice(margin, side - margin)
+    # One pixel more all round, from which the slope at the edge is measured too.
+    wide = slice(margin - 1, side - margin + 1)
+    patches = np.ascontiguousarray(smooth.reshape(-1, side, side)[:, wide, wide])
+    strip = patches.reshape(-1, patches.shape[2])
 
     def slope(dx: int, dy: int) -> Levels:
-        patches = np.asarray(cv2.Sobel(smooth, cv2.CV_32F, dx, dy), np.float32).reshape(-1, side, side)
-        return patches[:, inside, inside].reshape(len(patches), -1)
+        steps = np.asarray(cv2.Sobel(strip, cv2.CV_32F, dx, dy), np.float32).reshape(patches.shape)
+        return steps[:, 1:-1, 1:-1].reshape(len(patches), -1)
 
     return slope(1, 0), slope(0, 1)
 
 
+def _square(slopes: Slopes) -> Levels:
+    right, down = slopes
+    return np.asarray(right * right + down * down, np.float32)
+
+
 def _at_edges(steepness: Levels, flattened: Levels) -> Array:
-    """Per patch, how many times less steep its steepest pixels are after the second blur (median)."""
+    """Per patch, how many times less steep its steepest pixels are after the second blur (median); of squares."""
     count = max(1, round(steepness.shape[1] * EDGES))
     edges = np.argpartition(steepness, -count, axis=1)[:, -count:]
     before = np.take_along_axis(steepness, edges, axis=1)
     after = np.take_along_axis(flattened, edges, axis=1)
-    return np.asarray(np.median(before / np.maximum(after, 1e-3), axis=1))
+    return np.sqrt(medians(before / np.maximum(after, np.float32(1e-6))))
 
 
 def _sigma_pitch(flattening: Array) -> Array:

@@ -14,10 +14,9 @@ import numpy.typing as npt
 from edge_agent.vision.cover import check_cover, covered
 from edge_agent.vision.detector import Model
 from edge_agent.vision.geometry import Placed
-from edge_agent.vision.glare import lost_to_glare
 from edge_agent.vision.image import Photograph
 from edge_agent.vision.patches import Image
-from edge_agent.vision.quality import lost_to_haze
+from edge_agent.vision.quality import WellLight
 from edge_agent.vision.spread import settle_spread
 from edge_agent.vision.tensors import Array, softmax
 from protocol.assay import AssayProfile, Call
@@ -40,8 +39,8 @@ class Place:
     lost: Well | None
 
 
-def call_wells(
-    model: Model, patches_rgb: Image, placed: Placed, photograph: Photograph, profile: AssayProfile
+def call_wells(  # noqa: PLR0917 - network, wells, their light, plate, picture, what is expected
+    model: Model, patches_rgb: Image, light: WellLight, placed: Placed, photograph: Photograph, profile: AssayProfile
 ) -> dict[str, Well]:
     """The state of every well, in the order of the plate; centres in the photograph's own pixels.
 
@@ -51,13 +50,12 @@ def call_wells(
     calls = [Call(name) for name in network.classes]
     seen = softmax(model.call_logits(patches_rgb), network.temperature)
     probabilities = settle_spread(seen, calls.index(Call.DIFFUSE), calls.index(Call.EMPTY))
-    glare = lost_to_glare(patches_rgb, network.patch_pitches)
-    hazy = lost_to_haze(patches_rgb, profile.limits.least_well_contrast)
+    hazy = light.lost_to_haze(profile.limits.least_well_contrast)
     return {
         place.name: place.lost
         or judged(dict(zip(calls, map(float, chances), strict=True)), place, profile.low_confidence)
         for place, chances in zip(
-            places(patches_rgb, placed, photograph, glare=glare, hazy=hazy), probabilities, strict=True
+            places(patches_rgb, placed, photograph, glare=light.whited_out, hazy=hazy), probabilities, strict=True
         )
     }
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.vision.lattice import NODE_RADIUS, Grid, Ints, fit_homography, project
+from edge_agent.vision.lattice import NODE_RADIUS, Grid, Ints, fit_homography, inverse, project
 from edge_agent.vision.patches import Image, Matrix
 from edge_agent.vision.rims import PITCH_PX, Flat, Floats, correlate, lay_flat, peaks, usual_well
 from edge_agent.vision.tensors import WELL, Array, Detections
@@ -130,7 +130,7 @@ def _together(looked: Looked, known: Ints, wells: Detections) -> tuple[Grid, Det
     to_rims = looked.homography @ _rim_plane(looked.homography, known, wells.centres)
     found, nodes, distance = _at_nodes(to_rims, looked, wells.centres)
     v, u = np.nonzero(looked.shown)
-    shown = project(to_rims @ np.linalg.inv(looked.homography), looked.places[v, u])
+    shown = project(to_rims @ inverse(looked.homography), looked.places[v, u])
     # What both saw stands once: where the picture has it, which is finer, as large as the detector has it.
     size, score = np.full(looked.shown.shape, np.median(wells.sizes)), np.zeros(looked.shown.shape)
     at = nodes - looked.low
@@ -146,13 +146,13 @@ def _together(looked: Looked, known: Ints, wells: Detections) -> tuple[Grid, Det
         np.concatenate([score[v, u], wells.scores[stray]]),
         np.full(len(nodes) + len(stray), WELL),
     )
-    residual = np.hypot(*(project(np.linalg.inv(to_rims), centres) - nodes).T)
+    residual = np.hypot(*(project(inverse(to_rims), centres) - nodes).T)
     return Grid(to_rims, nodes, np.arange(len(nodes)), residual), together
 
 
 def _at_nodes(homography: Matrix, looked: Looked, centres: Array) -> tuple[Ints, Ints, Array]:
     """The detection nearest to each node that was looked at: index, node; and every detection's distance in pitches."""
-    places = project(np.linalg.inv(homography), centres)
+    places = project(inverse(homography), centres)
     nearest = np.rint(places).astype(np.int64)
     distance = np.hypot(*(places - nearest).T)
     high = looked.low + np.array(looked.shown.shape[::-1])
@@ -166,7 +166,7 @@ def _at_nodes(homography: Matrix, looked: Looked, centres: Array) -> tuple[Ints,
 
 def _strays(looked: Looked, wells: Detections, off_node: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Detections between the nodes that the picture says look like wells."""
-    places = project(np.linalg.inv(looked.flat.to_picture), wells.centres)
+    places = project(inverse(looked.flat.to_picture), wells.centres)
     size = np.array(looked.map.shape[::-1])
     near = off_node & ((places > 1) & (places < size - 2)).all(axis=1)
     index = np.flatnonzero(near)
@@ -180,7 +180,7 @@ def _rim_plane(homography: Matrix, nodes: Ints, centres: Array) -> Matrix:
     The two planes differ by a shift, a scale and a little perspective; detections that lie elsewhere count the less the
     farther they are off.
     """
-    places = project(np.linalg.inv(homography), centres)
+    places = project(inverse(homography), centres)
     known = {tuple(node) for node in nodes.tolist()}
     nearest = np.rint(places)
     use = np.array([tuple(node) in known for node in nearest.astype(np.int64).tolist()], bool)
@@ -204,4 +204,4 @@ def _rim_plane(homography: Matrix, nodes: Ints, centres: Array) -> Matrix:
     # x / (1 + g·x) is about x - g·x².
     move[2, :2] = -fit[6:] / size**2
     there = np.array([[1, 0, middle[0]], [0, 1, middle[1]], [0, 0, 1.0]])
-    return np.asarray(there @ move @ np.linalg.inv(there))
+    return np.asarray(there @ move @ inverse(there))

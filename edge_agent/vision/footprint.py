@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.vision.lattice import Grid, Ints, project
+from edge_agent.vision.lattice import Grid, Ints, inverse, project
 from edge_agent.vision.tensors import Array
 from protocol.plate import FORMATS, PLATE_HEIGHT_MM, PLATE_WIDTH_MM, PlateFormat
 
@@ -177,6 +177,6 @@ def slant_degrees(grid: Grid, window: Window) -> float:
 
 def within(grid: Grid, window: Window, points: Array, room_pitches: float) -> npt.NDArray[np.bool_]:
     """Which points lie between the outermost wells of a window, or up to some room outside them."""
-    places = project(np.linalg.inv(grid.homography), points) - (window.u, window.v)
+    places = project(inverse(grid.homography), points) - (window.u, window.v)
     size = np.array([window.width - 1, window.height - 1])
     return np.asarray(((places > -room_pitches) & (places < size + room_pitches)).all(axis=1))

@@ -20,7 +20,7 @@ from edge_agent.vision.footprint import (
     slant_degrees,
     within,
 )
-from edge_agent.vision.lattice import NODE_RADIUS, SAME_SIZE_LN, Grid, fit_homography, project
+from edge_agent.vision.lattice import NODE_RADIUS, SAME_SIZE_LN, Grid, fit_homography, inverse, project
 from edge_agent.vision.patches import Matrix, pitch_px
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import Array, Detections
@@ -90,7 +90,7 @@ def place_plate(
     turn = _turn(grid, window, seat)
     oriented = grid.homography @ _plate_to_grid(window, turn)
     inside = window.holds(grid.nodes)
-    places = np.rint(project(np.linalg.inv(_plate_to_grid(window, turn)), grid.nodes[inside])).astype(int)
+    places = np.rint(project(inverse(_plate_to_grid(window, turn)), grid.nodes[inside])).astype(int)
     seen = np.zeros((expected.rows, expected.columns), bool)
     seen[places[:, 1], places[:, 0]] = True
     residual = float(np.sqrt(np.mean(grid.residual[inside] ** 2)))
@@ -163,7 +163,7 @@ def _check_edges(grid: Grid, window: Window, centres: Array) -> None:
             homography = fit_homography(grid.nodes[rest], centres[rest])
             if homography is None:
                 raise _uncertain(window, line)
-            apart = project(np.linalg.inv(homography), centres[edge]) - grid.nodes[edge]
+            apart = project(inverse(homography), centres[edge]) - grid.nodes[edge]
             if np.hypot(*apart.mean(axis=0)) > EDGE_OFF_PITCH:
                 raise _uncertain(window, line)
 
@@ -195,7 +195,7 @@ def _check_fit(grid: Grid, window: Window, wells: Detections) -> None:
     usual = np.median(wells.sizes[grid.members[inside]])
     like_wells = np.abs(np.log(wells.sizes / usual)) < SAME_SIZE_LN
     like_wells &= within(grid, window, wells.centres, 0.4)
-    places = project(np.linalg.inv(grid.homography), wells.centres[like_wells])
+    places = project(inverse(grid.homography), wells.centres[like_wells])
     stray = int((np.hypot(*(places - np.rint(places)).T) > NODE_RADIUS).sum())
     if stray > max(2, MAX_STRAY * cells):
         raise Refused(

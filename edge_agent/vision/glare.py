@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.vision.patches import Image
+from edge_agent.vision.ranks import medians
 from edge_agent.vision.tensors import Array
 
 # Where the cells lie: a disc of this radius around the well's centre, in pitches.
@@ -27,13 +28,18 @@ OBSCURED_FROM: Final = 0.25
 def glare_share(patches_rgb: Image, patch_pitches: float) -> Array:
     """Per patch, the share of the area where the cells lie that light hides."""
     count, side = patches_rgb.shape[:2]
-    offsets = ((np.arange(side) + 0.5) / side - 0.5) * patch_pitches
+    # Only the square around the disc is looked at: a quarter of a patch.
+    margin = max(0, int(side * (0.5 - CELLS_RADIUS_PITCH / patch_pitches)))
+    inside = slice(margin, side - margin)
+    offsets = (((np.arange(side) + 0.5) / side - 0.5) * patch_pitches)[inside]
     cells = np.flatnonzero(np.hypot(*np.meshgrid(offsets, offsets)) < CELLS_RADIUS_PITCH)
-    floor = np.median(np.median(patches_rgb.reshape(count, -1, 3)[:, cells[::4]], axis=1), axis=0)
+    middles = np.ascontiguousarray(patches_rgb[:, inside, inside])
+    sampled = middles.reshape(count, -1, 3).take(cells[::4], axis=1).swapaxes(1, 2)
+    floor = np.median(medians(sampled.reshape(count * 3, -1)).reshape(count, 3), axis=0)
     # From these levels on a pixel is lost; with less room above the floor only white itself counts.
     levels = np.minimum(floor + MOST_OF_THE_WAY * np.maximum(255 - floor, LEAST_ROOM), WHITE).astype(np.uint8)
-    lost = cv2.inRange(patches_rgb.reshape(-1, side, 3), levels, np.full(3, 255, np.uint8))
-    return np.asarray((lost.reshape(count, -1)[:, cells] > 0).mean(axis=1))
+    lost = cv2.inRange(middles.reshape(-1, len(offsets), 3), levels, np.full(3, 255, np.uint8))
+    return np.asarray(np.count_nonzero(lost.reshape(count, -1).take(cells, axis=1), axis=1) / len(cells))
 
 
 def lost_to_glare(patches_rgb: Image, patch_pitches: float) -> npt.NDArray[np.bool_]:

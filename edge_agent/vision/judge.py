@@ -17,25 +17,25 @@ from edge_agent.vision.image import Photograph
 from edge_agent.vision.liquid import Liquid, find_liquid
 from edge_agent.vision.patches import Image
 from edge_agent.vision.plate_light import plate_light
-from edge_agent.vision.quality import lost_to_haze
+from edge_agent.vision.quality import WellLight
 from edge_agent.vision.tensors import Array
 from protocol.assay import AssayProfile, Call, ColourCriteria, GrowthCriteria
 from protocol.messages import Well
 
 
-def judge_wells(
-    model: Model, patches_rgb: Image, placed: Placed, photograph: Photograph, profile: AssayProfile
+def judge_wells(  # noqa: PLR0917 - network, wells, their light, plate, picture, what is expected
+    model: Model, patches_rgb: Image, light: WellLight, placed: Placed, photograph: Photograph, profile: AssayProfile
 ) -> tuple[dict[str, Well], dict[str, float]]:
     """The state of every well in the order of the plate, and figures of how it was judged.
 
     Refused where something lies over the plate.
     """
     if profile.judged_by == "cells":
-        return call_wells(model, patches_rgb, placed, photograph, profile), {}
+        return call_wells(model, patches_rgb, light, placed, photograph, profile), {}
     liquid = find_liquid(photograph.image_bgr, placed)
-    light, unevenness = plate_light(liquid, placed.form.rows, placed.form.columns)
-    measured = measure_colours(liquid, light)
-    hazy = lost_to_haze(patches_rgb, profile.limits.least_well_contrast)
+    around, unevenness = plate_light(liquid, placed.form.rows, placed.form.columns)
+    measured = measure_colours(liquid, around)
+    hazy = light.lost_to_haze(profile.limits.least_well_contrast)
     found = list(places(patches_rgb, placed, photograph, glare=measured.glare > MOST_GLARE, hazy=hazy))
     figures = {
         "liquid_shift_pitch": round(float(np.hypot(*liquid.shift_pitch.T).max()), 3),
@@ -44,7 +44,7 @@ def judge_wells(
     if profile.colour is not None:
         return colours(found, measured, profile, profile.colour), figures
     if profile.growth is not None:
-        return growths(found, liquid, light, profile, profile.growth), figures
+        return growths(found, liquid, around, profile, profile.growth), figures
     raise ValueError(f"profile {profile.name!r} is judged by {profile.judged_by} without criteria for it")
 
 

@@ -27,6 +27,8 @@ ALIKE_LN: Final = 0.3
 # Half width of the cone in which a well's neighbour along an axis is looked for.
 CONE_RAD: Final = np.radians(28)
 STEP_TOLERANCE: Final = 0.3
+# Of four times a direction, so that the four ways along two axes are one: so near is the same axis.
+AGREEING_RAD: Final = float(np.arccos(0.8))
 MIN_NODES: Final = 5
 # Every detection of the right size within this distance of a node, in pitches, is that node's well.
 NODE_RADIUS: Final = 0.25
@@ -52,6 +54,15 @@ def project(homography: Matrix, points: npt.ArrayLike) -> Array:
     flat = np.asarray(points, np.float64).reshape(-1, 2)
     carried = np.column_stack([flat, np.ones(len(flat))]) @ homography.T
     return np.asarray(carried[:, :2] / carried[:, 2:])
+
+
+def inverse(homography: Matrix) -> Matrix:
+    """Back from where a homography carries to; the nearest to that where it carries everything on to a line.
+
+    OpenCV's, because NumPy's wakes threads of its library for nine numbers: up to 4 ms of waiting on a busy machine.
+    """
+    regular, back = cv2.invert(homography)
+    return np.asarray(back if regular else np.linalg.pinv(homography), np.float64)
 
 
 def fit_grid(wells: Detections) -> Grid | None:
@@ -104,7 +115,7 @@ def _fit(centres: Array, sizes: Array, size: float) -> Grid | None:
 def _axis_angle(centres: Array, size: float) -> float | None:
     """Direction of the axis nearest to the picture's right, in radians: the vote of every well's nearest neighbours."""
     steps = centres[None] - centres[:, None]
-    lengths = np.hypot(steps[..., 0], steps[..., 1])
+    lengths = np.sqrt(np.square(steps[..., 0]) + np.square(steps[..., 1]))
     lengths[(lengths < NEAREST * size) | (lengths > FARTHEST * size)] = np.inf
     nearest = np.argsort(lengths, axis=1)[:, :4]
     rows = np.arange(len(centres))[:, None]
@@ -112,29 +123,41 @@ def _axis_angle(centres: Array, size: float) -> float | None:
     if valid.sum() < MIN_NODES:
         return None
     chosen = steps[rows, nearest][valid]
-    turns = np.exp(4j * np.arctan2(chosen[:, 1], chosen[:, 0]))
+    angles = 4 * np.arctan2(chosen[:, 1], chosen[:, 0])
+    turns = np.exp(1j * angles)
+    peak = turns[int(_agreement(angles).argmax())]
     # Of numbers of length 1, the real part is the cosine of the angle between them.
-    agreement = ((turns[:, None] * turns.conj()[None]).real > 0.8).sum(axis=1)
-    peak = turns[int(agreement.argmax())]
     near = turns[(turns * np.conj(peak)).real > 0.6]
     return float(np.angle(near.sum()) / 4)
 
 
+def _agreement(angles: Array) -> npt.NDArray[np.int64]:
+    """How many of the angles lie within `AGREEING_RAD` of each, round the circle."""
+    around = np.sort(angles % (2 * np.pi))
+    around = np.concatenate([around - 2 * np.pi, around, around + 2 * np.pi])
+    low, high = (np.searchsorted(around, angles % (2 * np.pi) + side * AGREEING_RAD) for side in (-1, 1))
+    return np.asarray(high - low, np.int64)
+
+
 def _neighbours(centres: Array, size: float, angle: float) -> list[tuple[int, int, int]]:
     """Edges (from, to, axis): pairs that are each other's nearest well along an axis, a usual step apart."""
-    steps = centres[None] - centres[:, None]
-    lengths = np.hypot(steps[..., 0], steps[..., 1])
-    directions = np.arctan2(steps[..., 1], steps[..., 0])
+    right, down = (each - each[:, None] for each in centres.T)
+    lengths = np.sqrt(right * right + down * down)
     in_reach = (lengths > NEAREST * size) & (lengths < FARTHEST * size)
+    least = np.cos(CONE_RAD) * lengths
     edges: list[tuple[int, int, int]] = []
+    wells = np.arange(len(centres))
     for axis in (0, 1):
-        forwards = np.cos(directions - angle - axis * np.pi / 2) > np.cos(CONE_RAD)
+        along = angle + axis * np.pi / 2
+        forwards = np.cos(along) * right + np.sin(along) * down > least
         reach = np.where(in_reach & forwards, lengths, np.inf)
         ahead, behind = reach.argmin(axis=1), reach.argmin(axis=0)
-        pairs = [(i, int(j)) for i, j in enumerate(ahead) if np.isfinite(reach[i, j]) and behind[j] == i]
-        if pairs:
-            usual = np.median([reach[pair] for pair in pairs])
-            edges += [(*pair, axis) for pair in pairs if abs(reach[pair] / usual - 1) < 2 * STEP_TOLERANCE]
+        step = reach[wells, ahead]
+        mutual = np.flatnonzero(np.isfinite(step) & (behind[ahead] == wells))
+        if len(mutual):
+            usual = np.median(step[mutual])
+            mutual = mutual[np.abs(step[mutual] / usual - 1) < 2 * STEP_TOLERANCE]
+            edges += [(start, end, axis) for start, end in zip(mutual.tolist(), ahead[mutual].tolist(), strict=True)]
     return edges
 
 
@@ -167,8 +190,8 @@ def _walk(edges: list[tuple[int, int, int]], count: int) -> Ints:
 
 
 def _median_step(centres: Array, nodes: Ints) -> float:
-    apart = np.abs(nodes[None] - nodes[:, None]).sum(axis=2) == 1
-    first, second = np.nonzero(apart)
+    u, v = (np.abs(each - each[:, None]) for each in nodes.astype(np.int16).T)
+    first, second = np.nonzero(u + v == 1)
     return float(np.median(np.hypot(*(centres[first] - centres[second]).T)))
 
 
@@ -215,11 +238,12 @@ def _assign(homography: Matrix, centres: Array) -> tuple[Ints, Ints]:
     distance = np.hypot(*(places - nearest).T)
     good = np.flatnonzero((distance < NODE_RADIUS) & (np.abs(nearest).max(axis=1) < MAX_INDEX))
     good = good[np.argsort(distance[good], kind="stable")]
-    _, first = np.unique(nearest[good].astype(np.int64), axis=0, return_index=True)
+    u, v = nearest[good].astype(np.int64).T
+    _, first = np.unique(u * 2 * MAX_INDEX + v, return_index=True)
     members = np.sort(good[first])
     return members, nearest[members].astype(np.int64)
 
 
 def _to_grid(homography: Matrix, points: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return project(np.linalg.pinv(homography), points)
+        return project(inverse(homography), points)

@@ -22,9 +22,9 @@ EVERY: Final = 4
 
 def even_levels(patches_rgb: Image) -> Image:
     """The patches (n, side, side, 3) of one plate: white made white in every colour, the common veil taken away."""
-    seen = patches_rgb[:, ::EVERY, ::EVERY].reshape(-1, 3)
-    places = [round(share * (len(seen) - 1)) for share in (BLACK_SHARE, WHITE_SHARE)]
-    low, high = np.partition(seen, places, axis=0)[places].astype(np.float64)
+    seen = np.sort(patches_rgb[:, ::EVERY, ::EVERY].reshape(-1, 3).T, axis=1, kind="stable")
+    places = [round(share * (seen.shape[1] - 1)) for share in (BLACK_SHARE, WHITE_SHARE)]
+    low, high = seen[:, places].astype(np.float64).T
     black = low.min()
     span = np.maximum(high - black, LEAST_RANGE)
     steps = (np.arange(256)[:, None] - black) * ((WHITE - BLACK) / span) + BLACK

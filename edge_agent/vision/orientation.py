@@ -200,10 +200,10 @@ def _red_cells(patches_rgb: Image, patch_pitches: float) -> tuple[Image, Mask]:
     distance = np.hypot(*np.meshgrid(offsets, offsets))
     disc = distance < CELLS_RADIUS_PITCH
     edge = disc & (distance > CELLS_RADIUS_PITCH - 1.5 * pixel)
-    tall = patches_rgb.reshape(-1, *patches_rgb.shape[2:])
-    small = cv2.resize(tall, (half, count * half), interpolation=cv2.INTER_AREA).reshape(count, half, half, 3)
-    middles = small[:, cut : cut + side, cut : cut + side].reshape(-1, side, 3)
-    redness = cv2.cvtColor(middles, cv2.COLOR_RGB2Lab)[..., 1].reshape(count, side, side)
+    inside = slice(2 * cut, 2 * (cut + side))
+    middles = np.ascontiguousarray(patches_rgb[:, inside, inside]).reshape(-1, 2 * side, 3)
+    small = cv2.resize(middles, (side, count * side), interpolation=cv2.INTER_AREA)
+    redness = cv2.cvtColor(small, cv2.COLOR_RGB2Lab)[..., 1].reshape(count, side, side)
     red = ((redness > NEUTRAL_A + RED_A) & disc).astype(np.uint8)
     return red.reshape(-1, side), np.tile(edge, (count, 1))
 

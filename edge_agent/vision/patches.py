@@ -15,6 +15,9 @@ from edge_agent.vision.shrink import soft_enough
 Image = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
 
+# The part of a picture around the patches begins at a multiple of this: even halved six times it begins a pixel.
+AROUND_PX = 64
+
 
 def cut_patches(  # noqa: PLR0917 - picture, mapping, shape, scale: read in that order
     image_bgr: Image, homography: Matrix, rows: int, columns: int, patch_px: int, patch_pitches: float
@@ -24,6 +27,7 @@ def cut_patches(  # noqa: PLR0917 - picture, mapping, shape, scale: read in that
     `homography` takes well coordinates (column, row), A1 = (0, 0), to pixels as OpenCV counts them. Each patch is
     `patch_pitches` well pitches wide. What lies outside the picture repeats the picture's edge.
     """
+    image_bgr, homography = _around(image_bgr, homography, rows, columns, patch_pitches)
     image_bgr, homography = not_finer(image_bgr, homography, rows, columns, patch_px / patch_pitches)
     patches = np.empty((rows * columns, patch_px, patch_px, 3), np.uint8)
     for index in range(rows * columns):
@@ -45,6 +49,24 @@ def _patch_to_well(column: int, row: int, side_px: int, patch_pitches: float) ->
     step = patch_pitches / side_px
     start = (0.5 / side_px - 0.5) * patch_pitches
     return np.array([[step, 0.0, column + start], [0.0, step, row + start], [0.0, 0.0, 1.0]])
+
+
+def _around(image: Image, homography: Matrix, rows: int, columns: int, patch_pitches: float) -> tuple[Image, Matrix]:
+    """The part of a picture that the patches lie in, and the homography into it: nothing else need be softened.
+
+    It begins where halving the whole picture begins a pixel, and reaches so far that softening never sees its edge.
+    """
+    reach = patch_pitches / 2
+    corners = np.array([[x, y, 1] for x in (-reach, columns - 1 + reach) for y in (-reach, rows - 1 + reach)])
+    x, y, w = homography @ corners.T
+    if w.min() * w.max() <= 0:
+        return image, homography
+    limits = np.array(image.shape[1::-1])
+    low, high = (np.array([way(x / w), way(y / w)]) for way in (np.min, np.max))
+    first = np.clip((np.floor(low) // AROUND_PX - 1) * AROUND_PX, 0, limits - 1).astype(int) // AROUND_PX * AROUND_PX
+    last = np.clip((high // AROUND_PX + 2) * AROUND_PX, first + 1, limits).astype(int)
+    to_part = np.array([[1, 0, -first[0]], [0, 1, -first[1]], [0, 0, 1.0]])
+    return image[first[1] : last[1], first[0] : last[0]], to_part @ homography
 
 
 def not_finer(

@@ -5,6 +5,7 @@ measured travels with the reading, so that a bench whose light fades is noticed 
 looked for: seen through a clear one a plate differs by no more than its glare and haze, which are measured.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -14,11 +15,14 @@ import numpy.typing as npt
 from edge_agent.vision.blur import Blur, measure_blur, regions
 from edge_agent.vision.glare import lost_to_glare
 from edge_agent.vision.patches import Image
+from edge_agent.vision.ranks import level_counts, level_quantile, medians
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.shrink import shrink
 from edge_agent.vision.tensors import Array
 from protocol.assay import AssayProfile, QualityLimits
 from protocol.plate import PlateFormat
+
+Mask = npt.NDArray[np.bool_]
 
 WHITE, BLACK = 250, 10
 # Width of the rings in which the rims of wells are looked for, in pitches.
@@ -32,8 +36,10 @@ MIN_CONTRAST: Final = 12
 
 def check_light(image_bgr: Image) -> dict[str, float]:
     """Brightness, and the shares of black and of white pixels; refused where nothing can be seen for lack of light."""
-    grey = np.asarray(cv2.cvtColor(shrink(image_bgr, LIGHT_WIDTH_PX / image_bgr.shape[1]), cv2.COLOR_BGR2GRAY))
-    darkest, middle, brightest = (float(level) for level in np.percentile(grey, (1, 50, 99)))
+    small = shrink(image_bgr, LIGHT_WIDTH_PX / image_bgr.shape[1])
+    counts = level_counts(np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8))
+    pixels = int(counts.sum())
+    darkest, middle, brightest = (level_quantile(counts, share) for share in (0.01, 0.5, 0.99))
     if brightest < 40:
         raise Refused("too_dark", f"brightest grey level {brightest:.0f} of 255 (expected at least 40): add light")
     if darkest > 235:
@@ -43,36 +49,62 @@ def check_light(image_bgr: Image) -> dict[str, float]:
         raise Refused("no_plate", f"the picture is almost uniform, {found} (expected a plate in view)")
     return {
         "brightness_share": round(middle / 255, 4),
-        "black_share": round(float((grey < BLACK).mean()), 4),
-        "white_share": round(float((grey > WHITE).mean()), 4),
+        "black_share": round(float(counts[:BLACK].sum() / pixels), 4),
+        "white_share": round(float(counts[WHITE + 1 :].sum() / pixels), 4),
     }
 
 
+@dataclass(frozen=True, slots=True)
+class WellLight:
+    """Per patch: whether light hides what is in it; the brightest level (0 to 1), and how far below it the darkest
+    lies, as a share of it.
+    """
+
+    whited_out: Mask
+    brightest: Array
+    contrast: Array
+
+    def lost_to_haze(self, least_contrast: float) -> Mask:
+        """Whether too little contrast is left to say what is in the well."""
+        return np.asarray(self.contrast < least_contrast)
+
+
+def measure_light(patches_rgb: Image, patch_pitches: float, profile: AssayProfile) -> WellLight:
+    """The light in every well, once for all who ask."""
+    return WellLight(whited_out(patches_rgb, patch_pitches, profile), *contrast(patches_rgb))
+
+
 def contrast(patches_rgb: Image) -> tuple[Array, Array]:
-    """Per patch: the brightest level (0 to 1), and how far below it the darkest lies, as a share of it."""
+    """Per patch: the brightest level and the contrast, as `WellLight` has them."""
     side = patches_rgb.shape[1]
     strip = cv2.cvtColor(patches_rgb.reshape(-1, side, 3), cv2.COLOR_RGB2GRAY)
     margin = side // 8
     # Every second pixel of every second line tells these levels as well as all of them.
     inside = strip.reshape(-1, side, side)[:, margin:-margin:2, margin:-margin:2]
-    pixels = inside.reshape(len(inside), -1)
+    pixels = np.sort(inside.reshape(len(inside), -1), axis=1, kind="stable")
     places = [round(share * (pixels.shape[1] - 1)) for share in (0.02, 0.98)]
-    low, high = np.partition(pixels, places, axis=1)[:, places].astype(np.float32).T
+    low, high = pixels[:, places].astype(np.float32).T
     return np.asarray(high / 255), np.asarray((high - low) / np.maximum(high, 1))
 
 
 def colour_step(patches_rgb: Image, form: PlateFormat) -> float:
     """How far the colours of neighbouring wells lie apart in CIELAB, lightness aside (median)."""
     margin = patches_rgb.shape[1] // 5
-    middles = np.median(patches_rgb[:, margin:-margin:4, margin:-margin:4].reshape(form.wells, -1, 3), axis=1)
+    sampled = patches_rgb[:, margin:-margin:4, margin:-margin:4].reshape(form.wells, -1, 3)
+    middles = medians(sampled.swapaxes(1, 2).reshape(form.wells * 3, -1)).reshape(form.wells, 3)
     lab = cv2.cvtColor(middles[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     colours = np.asarray(lab)[0, :, 1:].reshape(form.rows, form.columns, 2)
     steps = [np.hypot(*np.moveaxis(np.diff(colours, axis=axis), 2, 0)).ravel() for axis in (0, 1)]
     return float(np.median(np.concatenate(steps)))
 
 
-def check_wells(
-    patches_rgb: Image, patch_pitches: float, form: PlateFormat, pitch_px: float, profile: AssayProfile
+def check_wells(  # noqa: PLR0917 - wells, their light, plate, what is expected
+    patches_rgb: Image,
+    light: WellLight,
+    patch_pitches: float,
+    form: PlateFormat,
+    pitch_px: float,
+    profile: AssayProfile,
 ) -> dict[str, float]:
     """Light, contrast, blur, motion and glare in the wells; refused where nobody could judge what is in them."""
     limits = profile.limits
@@ -82,18 +114,17 @@ def check_wells(
             f"the wells are {pitch_px:.1f} px apart (expected at least {limits.least_pitch_px:.0f}): "
             "move the camera closer",
         )
-    obscured = float(whited_out(patches_rgb, patch_pitches, profile).mean())
+    obscured = float(light.whited_out.mean())
     if obscured > MAX_OBSCURED:
         raise Refused("too_bright", f"{obscured:.0%} of the wells are whited out by glare: change the light")
-    levels, contrasts = contrast(patches_rgb)
-    light, clear = float(np.median(levels)), float(np.median(contrasts))
-    _check_levels(light, clear, limits)
+    brightest, clear = float(np.median(light.brightest)), float(np.median(light.contrast))
+    _check_levels(brightest, clear, limits)
     step = colour_step(patches_rgb, form)
     _check_colours(step, patches_rgb, patch_pitches, limits)
     blur = measure_blur(patches_rgb[regions(form.rows, form.columns)], patch_pitches)
     _check_blur(blur, limits)
     return {
-        "light_share": round(light, 4),
+        "light_share": round(brightest, 4),
         "contrast_share": round(clear, 4),
         "colour_step_lab": round(step, 2),
         "blur_pitch": round(blur.sigma_pitch, 4),
@@ -102,7 +133,7 @@ def check_wells(
     }
 
 
-def whited_out(patches_rgb: Image, patch_pitches: float, profile: AssayProfile) -> npt.NDArray[np.bool_]:
+def whited_out(patches_rgb: Image, patch_pitches: float, profile: AssayProfile) -> Mask:
     """Per patch, whether light hides what is in it. Clear wells among dark ones are bright, and that is no glare."""
     if profile.judged_by == "cells":
         return lost_to_glare(patches_rgb, patch_pitches)
@@ -171,8 +202,3 @@ def _check_blur(blur: Blur, limits: QualityLimits) -> None:
             f"a part of the plate is blurred by {blur.sigma_pitch:.3f} pitches (expected at most "
             f"{limits.most_blur_pitch}): focus, and see that plate and camera are parallel",
         )
-
-
-def lost_to_haze(patches_rgb: Image, least_contrast: float) -> npt.NDArray[np.bool_]:
-    """Per patch, whether too little contrast is left to say what is in the well."""
-    return np.asarray(contrast(patches_rgb)[1] < least_contrast)

@@ -15,7 +15,7 @@ from edge_agent.vision.confirm import confirm
 from edge_agent.vision.detector import Model
 from edge_agent.vision.footprint import plate_bounds
 from edge_agent.vision.geometry import Placed, place_plate
-from edge_agent.vision.lattice import Grid, fit_grids, project
+from edge_agent.vision.lattice import Grid, fit_grids, inverse, project
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import PLATE, WELL, Array, Detections
@@ -168,5 +168,5 @@ def _distinct(plates: list[tuple[float, Placed]]) -> list[Placed]:
 
 def _overlap(plate: Placed, other: Placed) -> bool:
     """Whether the middle of one lies on the other."""
-    places = project(np.linalg.inv(other.homography), plate.centres_px.mean(axis=0, keepdims=True))[0]
+    places = project(inverse(other.homography), plate.centres_px.mean(axis=0, keepdims=True))[0]
     return bool((places > -0.5).all() and (places < (other.form.columns - 0.5, other.form.rows - 0.5)).all())

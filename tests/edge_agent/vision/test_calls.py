@@ -8,6 +8,7 @@ import pytest
 from edge_agent.vision.calls import call_wells
 from edge_agent.vision.detector import CALLS_CLASSES
 from edge_agent.vision.image import Photograph
+from edge_agent.vision.quality import measure_light
 from edge_agent.vision.refusal import Refused
 from protocol.assay import Call
 from tests.edge_agent.vision.scenes import PICTURE, make_scene
@@ -25,7 +26,7 @@ def called(logits=(0, 0, 0, 0, 9), patches=PATCHES, scene=None, picture=PICTURE,
     model = SimpleNamespace(manifest=manifest, call_logits=lambda _: np.tile(np.array(logits, float), (96, 1)))
     image = np.zeros((picture[1], picture[0], 3), np.uint8)
     photograph = Photograph(image, round(picture[0] * scale), round(picture[1] * scale), "image/jpeg")
-    return call_wells(model, patches, scene.place(), photograph, HI)
+    return call_wells(model, patches, measure_light(patches, 0.9, HI), scene.place(), photograph, HI)
 
 
 def test_every_well_of_the_plate_has_a_state() -> None:

@@ -9,7 +9,7 @@ from edge_agent.vision.detector import Model
 from edge_agent.vision.judge import judge_wells
 from edge_agent.vision.liquid import find_liquid
 from edge_agent.vision.patches import cut_patches
-from edge_agent.vision.quality import check_wells
+from edge_agent.vision.quality import check_wells, measure_light
 from edge_agent.vision.refusal import Refused
 from protocol.assay import Call, Range
 from protocol.messages import Colour
@@ -27,7 +27,8 @@ def read(model: Model, image: np.ndarray, profile=COLOUR):
     """The wells of a drawn plate, judged without being looked for."""
     where = placed()
     patches = cut_patches(image, where.homography, 8, 12, 64, 0.9)
-    return judge_wells(model, patches, where, photograph(image), profile)[0]
+    light = measure_light(patches, 0.9, profile)
+    return judge_wells(model, patches, light, where, photograph(image), profile)[0]
 
 
 def called(wells, call: str) -> set[str]:
@@ -141,10 +142,11 @@ def test_a_chart_of_coloured_discs_is_no_plate_for_any_profile(profile) -> None:
     homography = np.array([[pitch, 0, pitch], [0, pitch, pitch], [0, 0, 1.0]])
     patches = cut_patches(colour_chart(8, 12, round_fields=True), homography, 8, 12, 64, 0.9)
     with pytest.raises(Refused, match="no_plate"):
-        check_wells(patches, 0.9, profile.format, pitch, profile)
+        check_wells(patches, measure_light(patches, 0.9, profile), 0.9, profile.format, pitch, profile)
 
 
 def test_a_plate_of_very_different_colours_is_still_a_plate() -> None:
     colours = {name: (RED, YELLOW, GREEN, PURPLE)[i % 4] for i, name in enumerate(COLOUR.format.names())}
     patches = cut_patches(draw_plate(colours), placed().homography, 8, 12, 64, 0.9)
-    assert check_wells(patches, 0.9, COLOUR.format, 60, COLOUR)["colour_step_lab"] > 25
+    light = measure_light(patches, 0.9, COLOUR)
+    assert check_wells(patches, light, 0.9, COLOUR.format, 60, COLOUR)["colour_step_lab"] > 25

@@ -15,6 +15,7 @@ from edge_agent.vision.geometry import Placed
 from edge_agent.vision.image import open_photograph
 from edge_agent.vision.judge import judge_wells
 from edge_agent.vision.patches import cut_patches
+from edge_agent.vision.quality import measure_light
 from protocol.endpoint import plate_endpoints, result_text
 from protocol.messages import Well
 from protocol.plate import Seat, plate_format
@@ -41,7 +42,8 @@ def read(plates: Path, name: str, profile: str, plate: int = 0) -> tuple[dict[st
     homography = cv2.getPerspectiveTransform(np.array([[0, 0], [11, 0], [0, 7], [11, 7]], np.float32), to)
     placed = Placed(homography, FORM, Seat.TOP_LEFT, np.ones((8, 12), bool), 0.0)
     patches = cut_patches(photograph.image_bgr, homography, 8, 12, 64, 0.9)
-    return judge_wells(None, patches, placed, photograph, PROFILES[profile])[0], label
+    light = measure_light(patches, 0.9, PROFILES[profile])
+    return judge_wells(None, patches, light, placed, photograph, PROFILES[profile])[0], label
 
 
 def ranks(values: list[float]) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edge_agent.vision.lattice import project
-from edge_agent.vision.patches import cut_patches, pitch_px
+from edge_agent.vision.patches import cut_patches, not_finer, pitch_px
 from protocol.plate import Seat
 from tests.edge_agent.vision.scenes import PICTURE, make_scene
 
@@ -42,6 +42,23 @@ def test_high_resolution_is_averaged_not_skipped() -> None:
     homography = np.array([[284.4, 0, 500], [0, 284.4, 500], [0, 0, 1]])
     patch = cut_patches(stripes, homography, 1, 1, 64, 0.9)[0]
     assert abs(patch.astype(int) - 127).max() < 10
+
+
+@pytest.mark.parametrize("turn_degrees", [0, 8])
+@pytest.mark.parametrize("pitch", [20.0, 85.0, 150.0, 290.0])
+def test_patches_are_as_if_the_whole_picture_had_been_softened(pitch: float, turn_degrees: float) -> None:
+    image = np.random.default_rng(2).integers(0, 256, (1203, 1701, 3), np.uint8)
+    turn = pitch * np.exp(1j * np.radians(turn_degrees))
+    homography = np.array([[turn.real, -turn.imag, 501.3], [turn.imag, turn.real, 402.7], [1e-5, 2e-5, 1]])
+    soft, to_soft = not_finer(image, homography, 2, 3, 64 / 0.9)
+    patches = cut_patches(image, homography, 2, 3, 64, 0.9)
+    for index, patch in enumerate(patches):
+        row, column = divmod(index, 3)
+        places = (np.arange(64) + 0.5) / 64 * 0.9 - 0.45
+        x, y = np.meshgrid(places + column, places + row)
+        at = project(to_soft, np.column_stack([x.ravel(), y.ravel()])).astype(np.float32).reshape(64, 64, 2)
+        whole = cv2.remap(soft, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        assert np.abs(patch.astype(int) - whole[..., ::-1]).mean() < 0.5
 
 
 def test_pitch_is_measured_in_the_middle_of_the_plate() -> None:

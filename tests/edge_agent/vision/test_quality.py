@@ -4,10 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_agent.vision import quality
 from edge_agent.vision.blur import Blur, measure_blur, regions
-from edge_agent.vision.quality import check_light, check_wells, lost_to_haze
+from edge_agent.vision.quality import check_light, measure_light
 from edge_agent.vision.refusal import Refused
-from protocol.plate import FORMATS
+from protocol.assay import AssayProfile
+from protocol.plate import FORMATS, PlateFormat
 from tests.make import HI
 
 
@@ -24,6 +26,11 @@ def rings(blur_px: float = 0.0) -> np.ndarray:
     if blur_px:
         patch = cv2.GaussianBlur(patch, (0, 0), blur_px)
     return np.tile(patch, (96, 1, 1, 1))
+
+
+def check_wells(patches: np.ndarray, form: PlateFormat, pitch_px: float, profile: AssayProfile) -> dict[str, float]:
+    light = measure_light(patches, 0.9, profile)
+    return quality.check_wells(patches, light, 0.9, form, pitch_px, profile)
 
 
 def measured(patches: np.ndarray) -> Blur:
@@ -53,9 +60,9 @@ def test_light_is_measured_for_the_record() -> None:
 
 
 def test_sharp_wells_pass_and_fog_does_not() -> None:
-    assert check_wells(rings(), 0.9, HI.format, 60, HI)["blur_pitch"] < 0.02
+    assert check_wells(rings(), HI.format, 60, HI)["blur_pitch"] < 0.02
     with pytest.raises(Refused, match=r"blurred: a part of the plate is blurred by .* focus"):
-        check_wells(rings(blur_px=6), 0.9, HI.format, 60, HI)
+        check_wells(rings(blur_px=6), HI.format, 60, HI)
 
 
 @pytest.mark.parametrize("blur_pitch", [0.02, 0.03, 0.05, 0.08])
@@ -77,31 +84,32 @@ def test_motion_is_told_from_blur() -> None:
     moved = np.array([cv2.blur(patch, (9, 1)) for patch in rings()])
     assert measured(moved).motion_pitch == pytest.approx(9 / 64 * 0.9, rel=0.35)
     with pytest.raises(Refused, match=r"blurred: plate or camera moved by .* hold them still"):
-        check_wells(moved, 0.9, HI.format, 60, HI)
+        check_wells(moved, HI.format, 60, HI)
 
 
 def test_wells_of_few_pixels_are_refused() -> None:
     with pytest.raises(Refused, match=r"too_small: the wells are 11.0 px apart"):
-        check_wells(rings(), 0.9, HI.format, 11, HI)
+        check_wells(rings(), HI.format, 11, HI)
 
 
 def test_wells_in_the_dark_are_refused() -> None:
     with pytest.raises(Refused, match=r"too_dark: the brightest parts of the wells are at 0.18"):
-        check_wells(rings() // 5, 0.9, HI.format, 60, HI)
+        check_wells(rings() // 5, HI.format, 60, HI)
 
 
 def test_haze_takes_single_wells_and_then_the_plate() -> None:
     hazy = (200 + rings() // 10).astype(np.uint8)
-    assert lost_to_haze(np.concatenate([rings()[:1], hazy[:2]]), 0.14).tolist() == [False, True, True]
+    light = measure_light(np.concatenate([rings()[:1], hazy[:2]]), 0.9, HI)
+    assert light.lost_to_haze(0.14).tolist() == [False, True, True]
     with pytest.raises(Refused, match=r"hazy: the wells have a contrast of 0.0.*clean the lens"):
-        check_wells(hazy, 0.9, HI.format, 60, HI)
+        check_wells(hazy, HI.format, 60, HI)
 
 
 def test_a_colour_chart_is_no_plate() -> None:
     colours = np.random.default_rng(3).integers(0, 255, (96, 1, 1, 3), np.uint8)
     chart = np.where(rings()[..., :1] > 200, rings(), colours)
     with pytest.raises(Refused, match=r"no_plate: neighbouring wells differ in colour by"):
-        check_wells(chart, 0.9, HI.format, 60, HI)
+        check_wells(chart, HI.format, 60, HI)
 
 
 @pytest.mark.parametrize("wells", sorted(FORMATS))
@@ -116,4 +124,4 @@ def test_plate_whited_out_is_refused() -> None:
     patches = np.full((96, 64, 64, 3), 255, np.uint8)
     patches[:, ::7] = 0
     with pytest.raises(Refused, match="whited out"):
-        check_wells(patches, 0.9, HI.format, 60, HI)
+        check_wells(patches, HI.format, 60, HI)

@@ -34,6 +34,11 @@ def refusal(model: Model, picture: np.ndarray | bytes, seat: Seat | None = Seat.
     return caught.value.reason
 
 
+def test_the_fit_of_the_lattice_is_told_in_millimetres_too(model: Model, image: np.ndarray) -> None:
+    view = read(model, image)
+    assert 0 < view.quality["residual_mm"] == pytest.approx(view.plate.residual_pitch * 9.0, abs=1e-3)
+
+
 def test_every_well_is_called_and_the_endpoints_follow(model: Model, image: np.ndarray) -> None:
     view = read(model, image)
     assert {name: well.call == "flowing" for name, well in view.wells.items()} == FLOWING

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edge_agent.vision.tensors import (
     PADDING,
     PLATE,
+    SHARED_LIMIT,
     WELL,
     Detections,
     Level,
@@ -105,6 +106,26 @@ def test_suppression_knows_a_box_inside_another() -> None:
 
 def test_box_without_an_area_hides_nothing() -> None:
     assert len(suppress(detections((5, 5, 5, 5), (0, 0, 10, 10), (20, 0, 30, 10))).scores) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_suppression_is_as_if_boxes_were_taken_one_by_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 120, (400, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(2, 25, (400, 2))], axis=1)
+    classes = rng.integers(0, 2, 400)
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        rivals = [other for other in kept if classes[other] == classes[index]]
+        sides = [np.minimum(boxes[other], box)[2:] - np.maximum(boxes[other], box)[:2] for other in rivals]
+        shared = [np.prod(np.maximum(side, 0)) for side in sides]
+        areas = [min(np.prod(boxes[i][2:] - boxes[i][:2]) for i in (other, index)) for other in rivals]
+        if not any(part > SHARED_LIMIT * area for part, area in zip(shared, areas, strict=True)):
+            kept.append(index)
+    scores = np.linspace(0.9, 0.3, 400)
+    found = suppress(Detections(boxes, scores, classes))
+    assert 64 < len(kept) < 300
+    assert found.scores.tolist() == scores[kept].tolist()
 
 
 def test_suppression_leaves_a_well_inside_a_plate() -> None:
