@@ -11,7 +11,7 @@ NEW ?= models/hi-wells-v3
 START ?= models/hi-wells-v1
 FROM = $(lastword $(subst -, ,$(START)))
 
-.PHONY: help demo test check format bench docs lock train-setup model evaluate clean
+.PHONY: help demo test check format bench faults docs lock train-setup model evaluate clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -35,10 +35,15 @@ format: $(VENV)/.dev ## Format the code and mend what lint can mend
 bench: $(VENV)/.dev ## Print the benchmarks: ratios beside a peer or a ceiling, in one run
 	@$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
+faults: $(VENV)/.dev ## Prove what docs/reliability.md promises, with the full counts: hours (ONLY=e1 one of them)
+	@FAULTS_FULL=1 FAULTS_ONLY="$(ONLY)" nice $(BIN)/python -m pytest tests/faults tests/simulation
+	@$(BIN)/python -m tests.faults.table
+
 docs: $(VENV)/.dev ## Make the generated pages and example files anew
 	@$(BIN)/python -m protocol.page > docs/protocol.md
 	@$(BIN)/python -m protocol.asyncapi > docs/asyncapi.json
 	@$(BIN)/python -m models.training.reading_page
+	@$(BIN)/python -m tests.faults.table
 
 lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyproject.toml
 	@sh provisioning/lock.sh $(BIN)/uv

@@ -23,6 +23,15 @@ time.sleep(20)
 """
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`make faults ONLY=e1` runs one proof."""
+    only = os.environ.get("FAULTS_ONLY", "").upper()
+    if only:
+        others = [item for item in items if only not in {mark.args[0] for mark in item.iter_markers("proof")}]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture
 def memory_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where there is one: a killed process leaves there what it would leave on a disk, sooner."""

@@ -79,7 +79,7 @@ def disk(kind: Kind, size_mb: int) -> Iterator[Disk]:
             yield new
         finally:
             with suppress(RuntimeError):
-                new.unmount()
+                _run("umount", "-l", str(folder))
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def memory_disk(size_mb: int, inodes: int = 0) -> Iterator[Path]:
         try:
             yield Path(made)
         finally:
-            _run("umount", made)
+            _run("umount", "-l", made)  # a test that failed may still have files open
 
 
 def fill(folder: Path, leave_bytes: int = 0) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge_agent.clock import BootClock, Moment, read_clocks, reading_id
 from edge_agent.conversation import Conversation
@@ -84,9 +84,10 @@ class StandIn:
 class Bench:
     """One life of a bench on its state folder, from opening the outbox to `close`."""
 
-    def __init__(self, folder: Path, oracle: Oracle, table: Table, session: str) -> None:
+    def __init__(self, folder: Path, oracle: Oracle, table: Table, session: str, **limits: Any) -> None:
+        """`limits` are the outbox's: `keep`, `ballast_bytes`."""
         self.oracle = oracle
-        self.outbox = Outbox(folder, session=session)
+        self.outbox = Outbox(folder, session=session, **limits)
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._wire, self._far, self._central = here, there, StandIn(there, oracle, table)
         self._conversation = Conversation(

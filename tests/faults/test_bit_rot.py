@@ -30,7 +30,7 @@ PLATES = 12
 ANSWERED = 5
 NEW_PLATE = 99
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E5")]
 
 
 @dataclass

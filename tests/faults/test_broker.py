@@ -26,7 +26,7 @@ READERS = 2
 SEED = 41
 PASSWORD = "the-password-of-central"
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E9")]
 
 
 class Mosquitto:

@@ -114,6 +114,7 @@ async def _crash_again_and_again(
     return gaps
 
 
+@pytest.mark.proof("C1")
 def test_what_was_acknowledged_outlives_every_crash_of_the_database(server: Postgres, url: str, tmp_path: Path) -> None:
     crashes, started_s, chance = times(10, 500), time.monotonic(), random.Random(11)
     oracle = Oracle(tmp_path / "oracle")
@@ -135,6 +136,7 @@ def test_what_was_acknowledged_outlives_every_crash_of_the_database(server: Post
     assert max(gaps) <= 10
 
 
+@pytest.mark.proof("C3")
 def test_two_centrals_on_one_database_take_each_reading_once(url: str, tmp_path: Path) -> None:
     """C3. Both take the same readings, half of them twice, in orders of their own; one is killed every few seconds."""
     readings, started_s, chance, kills = times(600, 400_000), time.monotonic(), random.Random(12), 0
@@ -190,6 +192,7 @@ async def _answered_after(engine: AsyncEngine, number: int, gate: asyncio.Event)
     return gate.is_set()
 
 
+@pytest.mark.proof("C4")
 def test_a_locked_database_is_waited_for_and_answers_nothing_early(url: str) -> None:
     """C4, in part: the table of runs is locked for some seconds, with every connection of the pool waiting for it."""
     readings, locked_s = 12, times(3, 5)
@@ -218,6 +221,7 @@ def test_a_locked_database_is_waited_for_and_answers_nothing_early(url: str) -> 
     )  # fmt: skip
 
 
+@pytest.mark.proof("C5")
 def test_a_database_on_a_full_disk_takes_nothing_falsely_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """C5: nobody but a supervisor that starts PostgreSQL again when it has ended, as systemd does."""
     rounds, started_s, chance = times(2, 20), time.monotonic(), random.Random(13)

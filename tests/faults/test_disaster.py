@@ -20,7 +20,7 @@ from tests.system.conftest import add_admin
 
 RETURN_S = 15 * 60
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("C8")]
 
 
 def runs_in(data_dir: Path) -> int:

@@ -11,7 +11,7 @@ from tests.faults.record import Result, is_full_run, record
 
 STRIDE = 149
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E4")]
 
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])

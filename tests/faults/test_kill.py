@@ -11,7 +11,7 @@ from tests.faults.record import Result, is_full_run, record, times
 # A short run kills at every so manieth call.
 STRIDE = 61
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E1")]
 
 
 def assert_nothing_is_wrong(counts: Counts) -> None:

@@ -1,6 +1,7 @@
 """E8: a bad line between readers and their broker. Nothing is lost or doubled, and a healed line is used at once."""
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from edge_agent.sync import reconnect_delay_s
 from provisioning.processes import running_central, wait_for
 from tests.faults.fleet import Reader, all_answered
 from tests.faults.oracle import Oracle
@@ -22,7 +24,7 @@ READERS = 2
 NOTICED_S = 30.0
 USED_AGAIN_S = 10.0
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E8")]
 
 
 class Line:
@@ -104,6 +106,29 @@ def test_a_storm_of_every_kind_loses_and_doubles_nothing(line: Line) -> None:
     assert verdict.clean
     assert verdict.saved == line.captured * READERS
     assert used_again_s <= USED_AGAIN_S
+
+
+def test_a_thousand_readers_that_lost_their_broker_do_not_knock_together() -> None:
+    """In virtual time: the broker is away for a minute; when it is back, each second sees a part of them."""
+    clients, back_s = 1000, 60.0
+    chance = random.Random(SEED)
+    knocks: list[float] = []
+    for _ in range(clients):
+        at_s = 0.0
+        while at_s < back_s:
+            at_s += reconnect_delay_s(chance.uniform(-1, 1))
+        knocks.append(at_s - back_s)
+    in_a_second = [sum(start / 4 <= knock < start / 4 + 1 for knock in knocks) for start in range(40)]
+    record(
+        Result(
+            id="E8", part="fleet", title=f"{clients} readers come back to a broker that was away for a minute",
+            seeds=f"{SEED}", acked=0, lost=0, doubled=0, altered=0, seconds=0.0, worst_latency_s=max(knocks),
+            latency_of="until the last one is back", notes=f"at most {max(in_a_second)} in any second, virtual time",
+            full=is_full_run(),
+        )
+    )  # fmt: skip
+    assert max(in_a_second) <= clients // 4
+    assert max(knocks) <= USED_AGAIN_S
 
 
 def test_a_half_open_line_is_noticed_and_a_healed_one_used(line: Line) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.faults import record
 from tests.faults.oracle import Fact, Oracle, Verdict, facts, judge
-from tests.faults.record import Result
-from tests.faults.table import BEGIN, END, with_table
+from tests.faults.record import Result, results
+from tests.faults.table import BEGIN, END, PAGE, with_table
 
 ONE = Fact("1", "a" * 64, "bench-1", "S,T,1", "e", 1)
 TWO = Fact("2", "b" * 64, "bench-1", "S,T,2", "e", 2)
@@ -85,3 +85,8 @@ def test_the_table_stands_between_its_marks() -> None:
     assert "| E1 | kills; 5 SIGKILL | 3 | 0 | 0 | 0 |  | 1 s | 2026-11-21 |" in page
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
+
+
+def test_the_page_shows_what_was_recorded() -> None:
+    page = PAGE.read_text()
+    assert with_table(page, results()) == page, "run `make docs`"

@@ -29,7 +29,7 @@ BATCH = 50
 LONGEST_PLAN_S = 0.1
 ANSWERED_S = 2.0
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("C6")]
 
 
 def test_no_spoilt_message_stops_the_plan(tmp_path: Path) -> None:

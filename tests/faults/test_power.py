@@ -9,7 +9,7 @@ from tests.faults.conftest import lives
 from tests.faults.disks import Kind, disk
 from tests.faults.record import Result, is_full_run, record, times
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E2")]
 
 CUTS: dict[Kind, tuple[int, int]] = {"ext4": (15, 1000), "xfs": (5, 300)}
 
