@@ -96,7 +96,7 @@ def test_a_broker_killed_and_wiped_again_and_again_loses_and_doubles_nothing(tmp
     mosquitto = Mosquitto(tmp_path / "broker")
     with laboratory(tmp_path, oracle, mosquitto) as readers:
         for wipe in schedule:
-            until_s = time.monotonic() + chance.uniform(0.0, 1.2)
+            until_s = time.monotonic() + chance.uniform(0.0, 0.8)
             while time.monotonic() < until_s:
                 captured += 1
                 for reader in readers:

@@ -34,7 +34,6 @@ def capture_all(readers: Sequence[Reader], first: int, count: int) -> None:
             reader.capture(number)
 
 
-@pytest.mark.xfail(reason="central does not answer accounts yet")
 def test_an_older_backup_is_filled_up_by_the_readers_themselves(tmp_path: Path) -> None:
     devices, each = times(3, 10), times(60, 1000)
     data_dir, backup, oracle = tmp_path / "central", tmp_path / "backup", Oracle(tmp_path / "oracle")

@@ -69,7 +69,7 @@ def seconds_until(condition: Callable[[], object], within_s: float, what: str) -
 
 
 def test_a_storm_of_every_kind_loses_and_doubles_nothing(line: Line) -> None:
-    storm_s, started_s = times(25, 1800), time.monotonic()
+    storm_s, started_s = times(18, 1800), time.monotonic()
     kinds: Counter[str] = Counter()
     for name, weather, lasting_s in storms(SEED):
         if time.monotonic() - started_s > storm_s:

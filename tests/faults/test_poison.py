@@ -91,7 +91,7 @@ def _id(good: Delivery) -> str:
 
 
 def test_a_good_reading_behind_poison_is_answered_at_once(tmp_path: Path, memory_folder: Path) -> None:
-    batches, chance, started_s = times(40, 2_000), random.Random(SEED + 1), time.monotonic()
+    batches, chance, started_s = times(25, 2_000), random.Random(SEED + 1), time.monotonic()
     took, found, accepted = asyncio.run(_through_ingest(memory_folder, batches, chance))
     shutil.rmtree(memory_folder, ignore_errors=True)
     record(
