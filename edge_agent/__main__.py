@@ -170,7 +170,7 @@ def list_readings(config: Config, as_json: bool, everything: bool) -> None:
     from edge_agent.outbox_file import list_rows
 
     for row in _look(config, lambda connection: list_rows(connection, everything)):
-        columns = ("seq", "state", "id", "photo", "attempts", "rejected_code", "rejected_detail")
+        columns = ("seq", "state", "id", "photo", "rejected_code", "rejected_detail")
         click.echo(
             json.dumps(row) if as_json else "  ".join(str(row[name]) for name in columns if row[name] is not None)
         )

@@ -66,6 +66,9 @@ class KeepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pictures_mb: Annotated[
         int, Meta(description="Megabytes of pictures; above it the oldest that central has go first.", ge=0)
     ] = 8000
+    outbox_mb: Annotated[
+        int, Meta(description="Megabytes of readings; above it the oldest that central has go first.", ge=0)
+    ] = 2000
     refused: Annotated[int, Meta(description="How many refused photographs are kept for a person to see.", ge=0)] = 200
     free_mb: Annotated[
         int, Meta(description="Below so many megabytes of free disk nothing is photographed; sending goes on.", ge=0)

@@ -16,7 +16,7 @@ from edge_agent.durable import make_folder, write_durably
 from edge_agent.enrol import Access, EnrolmentError, load_access
 from edge_agent.frame import CameraError
 from edge_agent.health import measure
-from edge_agent.outbox_file import OutboxError, open_file, open_for_looking
+from edge_agent.outbox_file import OutboxError, newest_document, open_file, open_for_looking
 from protocol.codec import decode_reading
 from protocol.messages import PlateReading
 
@@ -128,8 +128,8 @@ def _last_reading(state_dir: Path) -> PlateReading | None:
     if not path.is_file():
         return None
     with closing(open_for_looking(path)) as connection:
-        row = connection.execute("SELECT document FROM readings ORDER BY seq DESC LIMIT 1").fetchone()
-    return decode_reading(row["document"]) if row else None
+        document = newest_document(connection)
+    return decode_reading(document) if document else None
 
 
 def _outbox(state_dir: Path) -> str:

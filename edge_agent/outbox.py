@@ -2,53 +2,66 @@
 
 A reading and its picture are on the disk, synced, before `put` returns; only then may anything say "saved". A row is
 forgotten only after central's own `accepted`. Every change of a row's state goes through `protocol.delivery`, and the
-digest written at capture is checked again before a row is sent: a damaged one is set aside, never sent.
+digest made at capture is checked again before a reading leaves: a damaged one is set aside, never sent.
 """
 
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
-from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
-from sqlite_utils import Database
+import structlog
 
+from edge_agent.backlog import DAMAGED, Backlog
 from edge_agent.clock import Moment, read_clocks
+from edge_agent.config import KeepConfig
 from edge_agent.durable import make_folder, write_durably
-from edge_agent.outbox_file import lock_folder, open_file
-from edge_agent.outbox_rows import Outgoing, PictureState, Reconciled, WantedPicture, damage, day_of, kept
-from edge_agent.retention import plan_pruning
+from edge_agent.outbox_file import OutboxFile, is_full, lock_folder
+from edge_agent.outbox_rows import (
+    DamagedError,
+    Outgoing,
+    PictureState,
+    Reconciled,
+    WantedPicture,
+    check_seal,
+    picture_file,
+    proven_document,
+    state_of,
+)
+from edge_agent.outbox_tables import insert, new_row, put_meta
+from edge_agent.packing import Packer
+from edge_agent.pruning import Pruning
+from edge_agent.room import BALLAST_BYTES, Ballast, ballast_plan, look
 from edge_agent.window import Waiting
 from protocol import codec
 from protocol.delivery import Event, State, next_state
 from protocol.errors import LocalProtocolError
-from protocol.ledger import Entry, by_day, judge, ledger_day
-from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal
+from protocol.ledger import Entry, judge, ledger_day
+from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal, Trouble
 
 # A reading that waited longer than this is history: it must not delay one that a person is waiting for.
 LIVE_S: Final = 60.0
 
-# Refused photographs may be of any size; they must not crowd out readings.
-MOST_REFUSED_BYTES: Final = 500_000_000
+# So many changes of state are one transaction: fewer cost a sync each, more make the log long.
+_BATCH: Final = 500
 
-DAMAGED: Final = "damaged"
+_SEALED: Final = "seq, id, digest, day, seal, picture_sha256, picture_media_type"
+# A damaged row is shown to a person, and no account rests on it. Nor on one that came from another outbox: central
+# has it under the name of that one.
+_ACCOUNTED: Final = "rejected_code IS NOT 'damaged' AND NOT (moved AND state = 'settled')"
 
-_SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
+_log = structlog.get_logger(__name__)
 
-_COUNTS: Final = "SELECT state, count(*) AS n FROM readings WHERE state != ? GROUP BY state"
-_SENDABLE: Final = "SELECT * FROM readings WHERE id = ? AND state = ?"
-# A damaged row is no longer what was captured: it is shown to a person, and no account rests on it.
-_ENTRIES: Final = (
-    "SELECT seq, id, digest, document, state FROM readings WHERE rejected_code IS NOT 'damaged' ORDER BY seq"
-)
-_FOR_PRUNING: Final = (
-    "SELECT seq, state, settled_at, picture_sha256, picture_bytes, picture_state FROM readings ORDER BY seq"
-)
+
+# A column that names a reading, its value, what happened to it, and what else to write of it.
+_Step: TypeAlias = tuple[str, object, Event, Mapping[str, object]]
 
 
 class Outbox:
@@ -61,26 +74,37 @@ class Outbox:
         session: str,
         clocks: Callable[[], Moment] = read_clocks,
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
+        keep: KeepConfig | None = None,
+        ballast_bytes: int = BALLAST_BYTES,
     ) -> None:
         """Open or create it. `session` names this start of the agent."""
-        self._session, self._clocks, self._lock = session, clocks, RLock()
+        self._folder, self._session, self._clocks, self._keep = folder, session, clocks, keep or KeepConfig()
         self._attempts: dict[str, int] = {}
+        self._unsaid: list[tuple[str, str | None]] = []
         self._held = lock_folder(folder)
-        self._pictures, self._refused = folder / "pictures", folder / "refused"
+        self.pictures, self._refused = folder / "pictures", folder / "refused"
+        self._ballast, self._packer = Ballast(folder, ballast_bytes), Packer()
         try:
-            for child in (self._pictures, self._refused):
+            for child in (self.pictures, self._refused):
                 make_folder(child)
-            self._db = Database(open_file(folder / "outbox.db", new_epoch))
+            self.file = OutboxFile(folder / "outbox.db", new_epoch)
+            self.file.on_reopened = self._forget_unsaid
+            self._backlog = Backlog(self.file, folder, clocks, self._keep.free_mb * 1_000_000)
+            self._pruning = Pruning(self.file, self.pictures, self._refused)
         except BaseException:
             os.close(self._held)
             raise
-        self.epoch = str(self._rows("SELECT value FROM meta WHERE name = 'epoch'")[0]["value"])
-        self._take_up()
+        self._pruning.sweep()
+
+    @property
+    def epoch(self) -> str:
+        """Names this outbox; another one begins its sequence anew."""
+        return self.file.epoch
 
     def close(self) -> None:
         """Release the file."""
-        with self._lock:
-            self._db.close()
+        with self.file.lock:
+            self.file.close()
             os.close(self._held)
 
     def put(self, document: bytes, photograph: bytes, key: str | None = None) -> int:
@@ -89,39 +113,33 @@ class Outbox:
         found = sha256(photograph).hexdigest()
         if found != reading.picture.sha256:
             raise LocalProtocolError(f"the photograph's SHA-256 is {found} (expected {reading.picture.sha256})")
-        name = f"{found}{_SUFFIXES[reading.picture.media_type]}"
-        moment = self._clocks()
         # Under the lock so that pruning cannot remove the file between its writing and its row.
-        with self._lock:
-            write_durably(self._pictures / name, photograph)
-            with self._db.atomic():
-                self._remember(key)
-                cursor = self._db.execute(
-                    "INSERT INTO readings (id, digest, document, state, session, put_ns, put_at, photo, picture_sha256,"
-                    " picture_file, picture_bytes, picture_media_type, picture_state)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [reading.id, codec.digest(document), document, State.PENDING, self._session, moment.monotonic_ns,
-                     moment.at.isoformat(), reading.picture.name, found, name, len(photograph),
-                     reading.picture.media_type, PictureState.WAITING],
-                )  # fmt: skip
-        return int(cursor.lastrowid or 0)
+        with self.file.lock:
+            self.file.rows("SELECT 1")
+            name = picture_file({"picture_sha256": found, "picture_media_type": reading.picture.media_type})
+            write_durably(self.pictures / name, photograph)
+            self._unsaid.append((reading.id, key))
+            seq = self._keep_row(document, PictureState.WAITING, key)
+            self._unsaid.pop()
+            self._tidy()
+        return seq
 
     def refuse(self, refusal: Refusal, photograph: bytes, key: str | None = None, keep: int = 200) -> None:
         """Record a photograph that could not be read, and keep the newest `keep` of them for a person to see."""
         name = f"{refusal.at:%Y%m%dT%H%M%S%f}-{sha256(photograph).hexdigest()[:12]}{_suffix(refusal.photo)}"
-        with self._lock:
+        with self.file.lock:
             write_durably(self._refused / name, photograph)
-            with self._db.atomic():
+            with self.file.transaction():
                 self._remember(key)
-                self._db.table("refused").insert(
-                    {"at": refusal.at.isoformat(), "photo": refusal.photo, "reason": refusal.reason,
-                     "detail": refusal.detail, "file": name}
-                )  # fmt: skip
-            self._trim_refused(keep)
+                self.file.execute(
+                    "INSERT INTO refused (at, photo, reason, detail, file) VALUES (?, ?, ?, ?, ?)",
+                    [refusal.at.isoformat(), refusal.photo, refusal.reason, refusal.detail, name],
+                )
+            self._pruning.trim_refused(keep)
 
     def was_captured(self, key: str) -> bool:
         """Whether the file of this key has been read or refused, in this run or an earlier one."""
-        return bool(self._rows("SELECT 1 FROM captured WHERE key = ?", key))
+        return bool(self.file.rows("SELECT 1 FROM captured WHERE key = ?", key))
 
     def due(self, count: int, beside: Collection[str] = ()) -> list[Waiting]:
         """Up to `count` live and up to `count` older readings that wait, without those of `beside`, each in order."""
@@ -129,12 +147,12 @@ class Outbox:
         live = "session = ? AND put_ns >= ?"
         chosen: list[Waiting] = []
         for condition, historical in ((live, False), (f"NOT ({live})", True)):
-            rows = self._rows(
-                f"SELECT id, seq FROM readings WHERE state = ? AND {condition} ORDER BY seq LIMIT ?",
+            rows = self.file.rows(
+                f"SELECT {_SEALED} FROM readings WHERE state = ? AND {condition} ORDER BY seq LIMIT ?",
                 State.PENDING, self._session, live_from_ns, count + len(beside),
             )  # fmt: skip
-            fresh = [Waiting(row["id"], row["seq"], historical) for row in rows if row["id"] not in beside]
-            chosen += fresh[:count]
+            fresh = [row for row in rows if row["id"] not in beside]
+            chosen += [Waiting(row["id"], row["seq"], historical) for row in fresh[:count] if self._is_whole(row)]
         return chosen
 
     def send(self, ids: Iterable[str]) -> list[Outgoing]:
@@ -143,61 +161,59 @@ class Outbox:
         That a reading is under way is no durable fact, so sending writes nothing. One that is damaged is quarantined
         instead; one that was answered meanwhile is left alone.
         """
-        outgoing, damaged = [], {}
-        with self._lock:
-            for reading_id in ids:
-                for row in self._rows(_SENDABLE, reading_id, State.PENDING):
-                    wrong = damage(row)
-                    if wrong:
-                        damaged[reading_id] = wrong
-                        continue
-                    self._attempts[reading_id] = self._attempts.get(reading_id, 0) + 1
-                    outgoing.append(Outgoing(reading_id, row["seq"], self._attempts[reading_id], row["document"]))
-            for reading_id, wrong in damaged.items():
-                self.quarantine(reading_id, DAMAGED, wrong)
+        outgoing = []
+        for reading_id in ids:
+            for row in self.file.rows(f"SELECT {_SEALED}, state FROM readings WHERE id = ?", reading_id):
+                document = self._document(row) if state_of(row) is State.PENDING else None
+                if document is not None:
+                    attempt = self._attempts[reading_id] = self._attempts.get(reading_id, 0) + 1
+                    outgoing.append(Outgoing(reading_id, row["seq"], attempt, document))
         return outgoing
 
     def settle(self, ids: Iterable[str]) -> None:
         """Central has committed these readings. Unknown ids are nothing to us: an ack may be very old."""
-        with self._transaction():
-            for reading_id in ids:
-                self._step(reading_id, Event.ACCEPTED, settled_at=self._clocks().at.isoformat())
+        settled_at = self._clocks().at.isoformat()
+        self._steps([("id", reading_id, Event.ACCEPTED, {"settled_at": settled_at}) for reading_id in ids])
 
     def quarantine(self, reading_id: str, code: str, detail: str) -> None:
-        """Central will never accept this reading: set aside, kept, shown."""
-        with self._transaction():
-            self._step(reading_id, Event.REJECTED, rejected_code=code, rejected_detail=detail)
+        """This reading must not be sent as it is: set aside, kept, shown."""
+        why = {"rejected_code": code, "rejected_detail": detail}
+        self._steps([("id", reading_id, Event.REJECTED, why)])
 
     def requeue(self, ids: Iterable[str]) -> list[str]:
         """A person wants these quarantined readings sent again; returns the ids that now wait."""
-        with self._transaction():
-            wanted = set(ids)
-            found = [row["id"] for row in self._in_state(State.QUARANTINED) if row["id"] in wanted or "all" in wanted]
-            for reading_id in found:
-                self._step(reading_id, Event.REQUEUE, rejected_code=None, rejected_detail=None)
+        wanted = set(ids)
+        rows = self.file.rows("SELECT id FROM readings WHERE state = ? ORDER BY seq", State.QUARANTINED)
+        found = [row["id"] for row in rows if row["id"] in wanted or "all" in wanted]
+        nothing = {"rejected_code": None, "rejected_detail": None}
+        self._steps([("id", reading_id, Event.REQUEUE, nothing) for reading_id in found])
         return found
 
     def ledger(self) -> tuple[LedgerDay, ...]:
         """The account of everything here, day by day."""
-        days = self._entries().items()
-        return tuple(ledger_day(day, entries) for day, entries in days)
+        # A day at a time: a month of readings lies in the index in this order, and need not lie in memory.
+        with self.file.lock:
+            rows = self.file.each(f"SELECT seq, digest, state, day FROM readings WHERE {_ACCOUNTED} ORDER BY day, seq")
+            days = groupby(rows, key=lambda row: str(row[3]))
+            return tuple(ledger_day(day, (_entry(*row[:3]) for row in of_day)) for day, of_day in days)
 
     def reconcile(self, held: Sequence[Held]) -> Reconciled:
         """Settle what central provably has of these days, and let wait again what it turns out to lack."""
         settled = missed = 0
-        with self._transaction():
-            own = self._entries()
-            for day in held:
-                verdict = judge(own.get(day.day, ()), day)
-                settled += sum(
-                    self._step_at(seq, Event.ACCEPTED, settled_at=self._clocks().at.isoformat()) for seq in verdict.held
+        settled_at = {"settled_at": self._clocks().at.isoformat()}
+        for day in held:
+            with self.file.lock:
+                rows = self.file.each(
+                    f"SELECT seq, digest, state FROM readings WHERE day = ? AND {_ACCOUNTED}", day.day
                 )
-                missed += sum(self._step_at(seq, Event.MISSED, settled_at=None) for seq in verdict.missed)
+                verdict = judge((_entry(*row) for row in rows), day)
+                settled += self._steps([("seq", seq, Event.ACCEPTED, settled_at) for seq in verdict.held])
+                missed += self._steps([("seq", seq, Event.MISSED, {"settled_at": None}) for seq in verdict.missed])
         return Reconciled(settled, missed)
 
     def id_of(self, seq: int) -> str | None:
         """The reading with this sequence number."""
-        rows = self._rows("SELECT id FROM readings WHERE seq = ?", seq)
+        rows = self.file.rows("SELECT id FROM readings WHERE seq = ?", seq)
         return rows[0]["id"] if rows else None
 
     def want(self, pictures: Iterable[str]) -> None:
@@ -206,14 +222,13 @@ class Outbox:
 
     def wanted(self) -> list[WantedPicture]:
         """The pictures to upload, oldest first."""
-        rows = self._rows(
-            "SELECT picture_sha256, picture_file, picture_media_type FROM readings WHERE picture_state = ?"
-            " GROUP BY picture_sha256 ORDER BY min(seq) LIMIT 100",
-            PictureState.WANTED,
+        rows = self.file.rows(
+            f"SELECT {_SEALED} FROM readings WHERE picture_state = ? ORDER BY seq LIMIT 100", PictureState.WANTED
         )
+        once = {row["picture_sha256"]: row for row in rows if self._is_whole(row)}
         return [
-            WantedPicture(row["picture_sha256"], self._pictures / row["picture_file"], row["picture_media_type"])
-            for row in rows
+            WantedPicture(picture, self.pictures / picture_file(row), row["picture_media_type"])
+            for picture, row in once.items()
         ]
 
     def mark_uploaded(self, picture: str) -> None:
@@ -225,111 +240,156 @@ class Outbox:
         self._set_picture_state([picture], PictureState.NONE)
 
     def depth(self) -> OutboxDepth:
-        """How much is still here that central lacks."""
-        with self._lock:
-            counts = {row["state"]: row["n"] for row in self._rows(_COUNTS, State.SETTLED)}
-            pictures = self._rows(
-                "SELECT count(DISTINCT picture_sha256) AS n FROM readings WHERE picture_state = ?", PictureState.WANTED
-            )
-            last = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'readings'")
-        quarantined = counts.pop(State.QUARANTINED, 0)
-        return OutboxDepth(
-            self.epoch, last[0]["seq"] if last else 0, sum(counts.values()), quarantined, pictures[0]["n"]
-        )
+        """How much is still here that central lacks, and for how long there is room."""
+        return self._backlog.depth()
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What a person must look at."""
+        return self._backlog.troubles()
 
     def last_refusal(self) -> Refusal | None:
         """The newest photograph that could not be read."""
-        rows = self._rows("SELECT at, photo, reason, detail FROM refused ORDER BY number DESC LIMIT 1")
-        return msgspec.convert(rows[0], Refusal) if rows else None
+        rows = self.file.rows("SELECT at, photo, reason, detail FROM refused ORDER BY number DESC LIMIT 1")
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(rows[0], Refusal) if rows else None
+        return None
 
-    def prune(self, keep: timedelta, most_picture_bytes: int) -> None:
-        """Forget what central has and nobody needs here any more (see `retention`)."""
-        with self._lock:
-            rows = [kept(row) for row in self._rows(_FOR_PRUNING)]
-            plan = plan_pruning(rows, self._clocks().at, keep.total_seconds(), most_picture_bytes)
-            files = {
-                row["picture_file"]
-                for picture in plan.pictures
-                for row in self._rows("SELECT picture_file FROM readings WHERE picture_sha256 = ?", picture)
-            }
-            with self._db.atomic():
-                self._set_picture_state(plan.pictures, PictureState.NONE)
-                for seq in plan.readings:
-                    self._db.execute("DELETE FROM readings WHERE seq = ?", [seq])
-            # Only after the commit: a picture without a row is swept at the next start, a row without one is a loss.
-            for name in files:
-                (self._pictures / name).unlink(missing_ok=True)
+    def prune(self, keep: timedelta, most_picture_bytes: int, most_reading_bytes: int | None = None) -> None:
+        """Forget what central has and nobody needs here any more (see `retention`); see to the ballast."""
+        most = self._keep.outbox_mb * 1_000_000 if most_reading_bytes is None else most_reading_bytes
+        needed = self._keep.free_mb * 1_000_000
+        shortage = look(self._folder).shortage_bytes(needed)
+        if shortage:
+            self._pruning.trim_refused(self._keep.refused, most_bytes=0)
+            shortage = look(self._folder).shortage_bytes(needed)
+        most_picture_bytes = min(most_picture_bytes, max(0, self._backlog.picture_bytes - shortage))
+        if self._pruning.prune(self._clocks().at, keep, most_picture_bytes, most, self._backlog):
+            self._backlog.add_up()
+        if (
+            ballast_plan(look(self._folder), needed, self._ballast.size_bytes, is_there=self._ballast.is_there())
+            == "make"
+        ):
+            self._ballast.make()
 
-    def _take_up(self) -> None:
-        """What an earlier session left: readings sent and not answered, files whose row was never written."""
-        with self._transaction():
-            # A state that is none of them is a damaged byte: sent again, which central absorbs.
-            self._db.execute(
-                "UPDATE readings SET state = ? WHERE state NOT IN (?, ?, ?)",
-                [next_state(State.SENT, Event.UNANSWERED), State.PENDING, State.SETTLED, State.QUARANTINED],
-            )
-        known = {row["picture_file"] for row in self._rows("SELECT DISTINCT picture_file FROM readings")}
-        for path in self._pictures.iterdir():
-            if path.name not in known:
-                path.unlink()
+    def document(self, reading_id: str) -> bytes:
+        """A reading's canonical JSON; DamagedError if it is not as captured, KeyError if there is none."""
+        with self.file.lock:
+            for row in self.file.rows(f"SELECT {_SEALED} FROM readings WHERE id = ?", reading_id):
+                return proven_document(row, self.file.document(row["seq"]), self._packer)
+        raise KeyError(reading_id)
 
-    def _trim_refused(self, keep: int) -> None:
-        held_bytes = 0
-        rows = self._rows("SELECT number, file FROM refused WHERE file IS NOT NULL ORDER BY number DESC")
-        for place, row in enumerate(rows):
-            path = self._refused / row["file"]
-            held_bytes += path.stat().st_size if path.is_file() else 0
-            if place >= keep or held_bytes > MOST_REFUSED_BYTES:
-                path.unlink(missing_ok=True)
-                self._db.execute("UPDATE refused SET file = NULL WHERE number = ?", [row["number"]])
+    def _keep_row(self, document: bytes, picture: PictureState, key: str | None = None, **stands: object) -> int:
+        """Write a reading's row, synced; its sequence number."""
+        moment, packed = self._clocks(), self._packer.pack(document)
+        with self.file.transaction() as connection:
+            self._remember(key)
+            seq = int(self.file.told("last_seq") or 0) + 1
+            defaults = {
+                "state": State.PENDING, "session": self._session, "put_ns": moment.monotonic_ns,
+                "put_at": moment.at.isoformat(), "packed_bytes": len(packed), "picture_state": picture,
+            }  # fmt: skip
+            row = new_row(seq, document, codec.digest(document), **(defaults | stands))
+            put_meta(connection, "last_seq", seq)
+            insert(connection, row, packed)
+        there = row["picture_bytes"] if picture is not PictureState.NONE else 0
+        self._backlog.added(moment.at, there, len(packed))
+        return seq
 
-    def _entries(self) -> Mapping[str, list[Entry]]:
-        return by_day(
-            (day_of(row["document"]), Entry(row["seq"], row["digest"], row["state"] == State.SETTLED))
-            for row in self._rows(_ENTRIES)
-        )
+    def _tidy(self) -> None:
+        """What was captured does not stay in the log. That it cannot leave it now makes it no less saved."""
+        try:
+            self.file.write_back()
+        except sqlite3.DatabaseError as error:
+            _log.warning("the outbox's log was not written back", error=str(error))
 
-    def _step_at(self, seq: int, event: Event, **fields: object) -> bool:
-        reading_id = self.id_of(seq)
-        return reading_id is not None and self._step(reading_id, event, **fields)
+    def _forget_unsaid(self) -> None:
+        """A commit that failed may have come through. Nobody was told, and the plate will be read again: once only."""
+        unsaid, self._unsaid = self._unsaid, []
+        for reading_id, key in unsaid:
+            for row in self.file.rows("SELECT seq FROM readings WHERE id = ?", reading_id):
+                with self.file.transaction():
+                    self.file.execute("DELETE FROM documents WHERE seq = ?", [row["seq"]])
+                    self.file.execute("DELETE FROM readings WHERE seq = ?", [row["seq"]])
+                    self.file.execute("DELETE FROM captured WHERE key = ?", [key])
+        self._backlog.add_up()
 
-    def _step(self, reading_id: str, event: Event, **fields: object) -> bool:
-        """Let the table decide; whether the state is another one now."""
-        for row in self._rows("SELECT state FROM readings WHERE id = ?", reading_id):
-            before = State(row["state"])
+    def _document(self, row: dict[str, Any]) -> bytes | None:
+        """The bytes of a reading that are proven; None if it had to be set aside."""
+        try:
+            return proven_document(row, self.file.document(row["seq"]), self._packer)
+        except DamagedError as damaged:
+            self._set_aside(row, damaged)
+            return None
+
+    def _is_whole(self, row: dict[str, Any]) -> bool:
+        try:
+            check_seal(row)
+        except DamagedError as damaged:
+            self._set_aside(row, damaged)
+            return False
+        return True
+
+    def _set_aside(self, row: dict[str, Any], damaged: DamagedError) -> None:
+        """By its place: its id may be what is damaged. Its picture, too, may be another's."""
+        _log.error("a damaged reading is set aside", seq=row["seq"], id=row["id"], why=str(damaged))
+        why = {"rejected_code": DAMAGED, "rejected_detail": str(damaged), "picture_state": PictureState.WAITING}
+        self._steps([("seq", row["seq"], Event.REJECTED, why)])
+
+    def _steps(self, steps: Sequence[_Step]) -> int:
+        """Let the table decide on each; how many are in another state now."""
+        return self._with_ballast(lambda: self._take_steps(steps)) if steps else 0
+
+    def _with_ballast(self, write: Callable[[], int]) -> int:
+        """A write that sending rests on: a full disk gives up its ballast for it."""
+        try:
+            return write()
+        except sqlite3.OperationalError as error:
+            if not (is_full(error) or look(self._folder).is_too_little(1)) or not self._ballast.release():
+                raise
+            _log.warning("the disk is full: the ballast is given up so that sending goes on")
+            return write()
+
+    def _take_steps(self, steps: Sequence[_Step]) -> int:
+        changed = 0
+        for first in range(0, len(steps), _BATCH):
+            with self.file.transaction():
+                changed += sum(self._step(*step) for step in steps[first : first + _BATCH])
+        return changed
+
+    def _step(self, column: str, key: object, event: Event, fields: Mapping[str, object]) -> bool:
+        for row in self.file.rows(f"SELECT seq, id, state FROM readings WHERE {column} = ?", key):
+            before = state_of(row)
             after = next_state(before, event)
-            if after is before:
+            if after is before == row["state"]:
                 return False
             values = {"state": after, **fields}
             columns = ", ".join(f"{name} = ?" for name in values)
-            self._db.execute(f"UPDATE readings SET {columns} WHERE id = ?", [*values.values(), reading_id])
-            self._attempts.pop(reading_id, None)
+            self.file.execute(f"UPDATE readings SET {columns} WHERE seq = ?", [*values.values(), row["seq"]])
+            self._attempts.pop(row["id"], None)
             return True
         return False
 
     def _set_picture_state(self, pictures: Iterable[str], state: PictureState) -> None:
-        with self._transaction():
-            for picture in pictures:
-                self._db.execute(
-                    "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state != ?",
-                    [state, picture, PictureState.NONE],
-                )
+        wanted = list(pictures)
+
+        def change() -> int:
+            with self.file.transaction():
+                for picture in wanted:
+                    self.file.execute(
+                        "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state != ?",
+                        [state, picture, PictureState.NONE],
+                    )
+            return 0
+
+        self._with_ballast(change)
 
     def _remember(self, key: str | None) -> None:
         if key is not None:
-            self._db.execute("INSERT OR IGNORE INTO captured VALUES (?)", [key])
+            self.file.execute("INSERT OR IGNORE INTO captured VALUES (?)", [key])
 
-    def _in_state(self, state: State) -> list[dict[str, Any]]:
-        return self._rows("SELECT id FROM readings WHERE state = ? ORDER BY seq", state)
 
-    def _rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        with self._lock:
-            return list(self._db.query(sql, list(values)))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock, self._db.atomic():
-            yield
+def _entry(seq: int, digest: object, state: object) -> Entry:
+    return Entry(seq, str(digest), state == State.SETTLED)
 
 
 def _suffix(photo: str) -> str:

@@ -1,16 +1,20 @@
 """The outbox's rows as values: what it hands out, and what is checked of a row before it leaves."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from edge_agent.outbox_tables import captured, row_seal
+from edge_agent.packing import Packer, PackingError
 from edge_agent.retention import Kept
 from protocol import codec
 from protocol.delivery import State
+
+SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
 
 
 class PictureState(StrEnum):
@@ -20,6 +24,10 @@ class PictureState(StrEnum):
     WANTED = "wanted"
     UPLOADED = "uploaded"
     NONE = "none"
+
+
+class DamagedError(ValueError):
+    """A row that is not what was captured; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -49,37 +57,60 @@ class Reconciled:
     missed: int
 
 
-class _Identity(msgspec.Struct):
-    id: str
+def state_of(row: dict[str, Any]) -> State:
+    """Where a reading stands. A state that is none is a damaged byte: it waits, and central takes nothing twice."""
+    return State(row["state"]) if row["state"] in set(State) else State.PENDING
 
 
-class _Day(msgspec.Struct):
-    captured_at: datetime
+def check_seal(row: dict[str, Any]) -> None:
+    """DamagedError unless the columns that never change are as they were written."""
+    expected = row_seal(row)
+    if row["seal"] != expected:
+        raise DamagedError(f"the seal of its row is {row['seal']!r} (expected {expected!r})")
 
 
-def day_of(document: bytes) -> str:
-    """The UTC date of a reading's `captured_at`, as in its ledger."""
-    captured_at = msgspec.json.decode(document, type=_Day).captured_at
-    return captured_at.astimezone(UTC).date().isoformat()
+def proven_document(row: dict[str, Any], kept: dict[str, Any] | None, packer: Packer) -> bytes:
+    """A reading's canonical JSON as it was captured; DamagedError where that cannot be had any more.
+
+    `row` is its row of `readings`, `kept` that of `documents`.
+    """
+    check_seal(row)
+    if kept is None:
+        raise DamagedError("the reading's bytes cannot be found in the outbox's file")
+    try:
+        document = packer.unpack(kept["packed"])
+        found = codec.digest(document)
+        if found != row["digest"]:
+            raise DamagedError(f"the reading's digest is {found} (expected {row['digest']})")
+        identity = captured(document).id
+    except (PackingError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedError(str(error)) from error
+    if identity != row["id"]:
+        raise DamagedError(f"the reading's id is {identity} (expected {row['id']})")
+    return document
 
 
-def damage(row: dict[str, Any]) -> str:
-    """What is wrong with a row's bytes; empty if nothing is."""
-    found = codec.digest(row["document"])
-    if found != row["digest"]:
-        return f"the reading's digest is {found} (expected {row['digest']})"
-    identity = msgspec.json.decode(row["document"], type=_Identity).id
-    return "" if identity == row["id"] else f"the reading's id is {identity} (expected {row['id']})"
+def picture_file(row: dict[str, Any]) -> str:
+    """The name of a picture's file: its digest, and an ending that says what it is."""
+    return f"{row['picture_sha256']}{SUFFIXES.get(row['picture_media_type'], '.bin')}"
 
 
 def kept(row: dict[str, Any]) -> Kept:
     """What the pruning plan must know of a row."""
-    state = PictureState(row["picture_state"])
     return Kept(
         seq=row["seq"],
-        state=State(row["state"]),
-        settled_at=datetime.fromisoformat(row["settled_at"]) if row["settled_at"] else None,
+        state=state_of(row),
+        settled_at=_moment(row["settled_at"]),
         picture_sha256=row["picture_sha256"],
-        picture_bytes=0 if state is PictureState.NONE else row["picture_bytes"],
-        picture_wanted=state is PictureState.WANTED,
+        picture_bytes=0 if row["picture_state"] == PictureState.NONE else row["picture_bytes"],
+        picture_needed=bool(row["picture_needed"]),
+        packed_bytes=row["packed_bytes"],
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None

@@ -23,9 +23,14 @@ def kept(number: int, **fields: object) -> tuple[bytes, bytes]:
     return make_document(number, picture=picture, **fields), photograph
 
 
-def open_outbox(folder: Path, clocks: Callable[[], Moment] | None = None, session: str = "first") -> Outbox:
+def open_outbox(
+    folder: Path,
+    clocks: Callable[[], Moment] | None = None,
+    session: str = "first",
+    new_epoch: Callable[[], str] = lambda: "epoch-1",
+) -> Outbox:
     """An outbox whose epoch is `epoch-1` where it is new."""
-    return Outbox(folder, session=session, clocks=clocks or ManualClock(), new_epoch=lambda: "epoch-1")
+    return Outbox(folder, session=session, clocks=clocks or ManualClock(), new_epoch=new_epoch)
 
 
 def put(outbox: Outbox, *numbers: int) -> list[str]:

@@ -15,6 +15,8 @@ from edge_agent.durable import write_durably
 from edge_agent.outbox import LIVE_S
 from edge_agent.outbox_file import OutboxError, check_settings, count_states, open_file, open_for_looking
 from edge_agent.outbox_rows import Reconciled
+from edge_agent.outbox_tables import put_meta
+from edge_agent.packing import Packer
 from protocol import ledger
 from protocol.codec import digest
 from protocol.delivery import State
@@ -60,7 +62,7 @@ def test_settings_that_saved_rests_on_are_asserted(tmp_path: Path) -> None:
 
 def test_a_file_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
     with closing(open_file(tmp_path / "outbox.db", lambda: "epoch")) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        put_meta(connection, "version", 99)
     with pytest.raises(OutboxError, match="version 99"):
         open_file(tmp_path / "outbox.db", lambda: "epoch")
 
@@ -288,6 +290,8 @@ def picture_of(number: int) -> str:
 def flip_a_bit(folder: Path, reading_id: str) -> None:
     """Change one byte of a stored reading, as a worn card does."""
     with closing(sqlite3.connect(folder / "outbox.db")) as connection, connection:
-        (document,) = connection.execute("SELECT document FROM readings WHERE id = ?", [reading_id]).fetchone()
-        damaged = document.replace(b'"flowing"', b'"flowimg"', 1)
-        connection.execute("UPDATE readings SET document = ? WHERE id = ?", [damaged, reading_id])
+        seq, packed = connection.execute(
+            "SELECT seq, packed FROM documents JOIN readings USING (seq) WHERE id = ?", [reading_id]
+        ).fetchone()
+        damaged = Packer().unpack(packed).replace(b'"flowing"', b'"flowimg"', 1)
+        connection.execute("UPDATE documents SET packed = ? WHERE seq = ?", [Packer().pack(damaged), seq])
