@@ -134,6 +134,10 @@ class Conversation:
         self._ledger_sent_s = -LEDGER_AT_MOST_EVERY_S
         self.subscriptions: Final = (topics.topic(device_id, "ack"), topics.CENTRAL_STATE)
 
+    def reads_with(self, model: str | None) -> None:
+        """The model release that reads now; None while nothing is read."""
+        self._model = model
+
     def will(self, session: str) -> Message:
         """What the broker is to say when this connection dies."""
         status = DeviceStatus(VERSION, self._device_id, online=False, session=session)
@@ -254,7 +258,7 @@ class Conversation:
             return []
         self._last_status, self._status_sent_s = _news(status), now_s
         moment = self._clocks()
-        clock = self._boot_clock.clock(moment.monotonic_ns)
+        clock = self._boot_clock.clock(moment)
         payload = codec.encode(msgspec.structs.replace(status, at=moment.at, clock=clock))
         return [Message(topics.topic(self._device_id, "state"), payload, retain=True)]
 

@@ -3,6 +3,8 @@
 import socket
 from pathlib import Path
 
+import pytest
+
 from edge_agent.health import measure, notify_systemd
 
 
@@ -29,3 +31,11 @@ def test_systemd_hears_that_the_agent_is_ready(tmp_path: Path) -> None:
 def test_without_systemd_nobody_is_told(tmp_path: Path) -> None:
     notify_systemd("READY=1", None)
     notify_systemd("READY=1", str(tmp_path / "nobody"))
+
+
+def test_a_process_without_a_descriptor_left_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_socket(*arguments: object) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    notify_systemd("WATCHDOG=1", str(tmp_path / "nobody"))
