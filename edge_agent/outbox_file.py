@@ -24,7 +24,7 @@ import structlog
 
 from edge_agent.durable import make_folder
 from edge_agent.outbox_salvage import keep_first_page, salvage, set_aside, unfinished
-from edge_agent.outbox_tables import NewerFileError, bring_up_to_date, meta, put_meta
+from edge_agent.outbox_tables import NewerFileError, altered_tables, bring_up_to_date, meta, put_meta
 from edge_agent.packing import Packer
 from protocol.delivery import State
 
@@ -236,6 +236,9 @@ def _opened(path: Path, new_epoch: Callable[[], str], *, thorough: bool = False)
     except NewerFileError as error:
         connection.close()
         raise OutboxError(str(error)) from error
+    except UnicodeDecodeError as error:
+        connection.close()
+        raise _malformed(f"a name in it is no text: {error}") from error
     except BaseException:
         connection.close()
         raise
@@ -248,6 +251,9 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
     The small table and its indexes are compared each time the file is opened. The documents prove themselves when they
     are sent, and are a gigabyte after a month without a line: they are looked through only after trouble.
     """
+    altered = altered_tables(connection)
+    if altered:
+        raise _malformed(f"not as it was made: {altered[0][:60]}")
     wrong = _wrong(connection, "'readings'")
     if wrong:
         _log.warning("the outbox's indexes are made anew", why=wrong)
@@ -255,9 +261,7 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
         wrong = _wrong(connection, "'readings'")
     wrong = wrong or (_wrong(connection, "1") if thorough else "")
     if wrong:
-        error = sqlite3.DatabaseError(f"the outbox's file is malformed: {wrong}")
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
+        raise _malformed(wrong)
     # A state that is none of them is a damaged byte: it is sent again, which central absorbs.
     known = (State.PENDING, State.SETTLED, State.QUARANTINED)
     bad = "state IS NULL OR state NOT IN (?, ?, ?)"
@@ -272,6 +276,12 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
         put_meta(connection, "last_seq", connection.execute("SELECT coalesce(max(seq), 0) FROM readings").fetchone()[0])
         connection.execute("UPDATE readings SET moved = 1")
         connection.execute("COMMIT")
+
+
+def _malformed(why: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(f"the outbox's file is malformed: {why}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _wrong(connection: sqlite3.Connection, what: str) -> str:

@@ -20,6 +20,7 @@ from edge_agent.outbox_tables import (
     COLUMNS,
     TABLES,
     VERSION,
+    altered_tables,
     captured,
     insert,
     meta,
@@ -128,21 +129,30 @@ def _bring_over(damaged: Path, new: sqlite3.Connection, new_epoch: Callable[[], 
 
 def _open_damaged(damaged: Path) -> sqlite3.Connection | None:
     """The damaged file to be read, with its first page as it was if that is what is damaged; None if all is lost."""
-    for mend in (False, True):
-        if mend and not _mend_first_page(damaged):
-            return None
-        # Only to be read: closing it must not write its log into it.
-        where = damaged.with_name(_MENDED if mend else damaged.name).resolve().as_uri()
-        connection = sqlite3.connect(f"{where}?mode=ro", uri=True, isolation_level=None)
-        connection.text_factory = lambda content: content.decode(errors="replace")
+    if not _describes_itself(damaged) and _mend_first_page(damaged):
+        damaged = damaged.with_name(_MENDED)
+    connection = _look_at(damaged)
+    try:
+        connection.execute("SELECT seq, digest, packed FROM documents LIMIT 0")
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        connection.close()
+        return None
+    return connection
+
+
+def _describes_itself(damaged: Path) -> bool:
+    with closing(_look_at(damaged)) as connection:
         try:
-            connection.execute("SELECT seq, digest, packed FROM documents LIMIT 0")
-            connection.execute("SELECT * FROM readings LIMIT 0")
-        except sqlite3.DatabaseError:
-            connection.close()
-            continue
-        return connection
-    return None
+            return not altered_tables(connection)
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            return False
+
+
+def _look_at(damaged: Path) -> sqlite3.Connection:
+    # Only to be read: closing it must not write its log into it.
+    connection = sqlite3.connect(f"{damaged.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection.text_factory = lambda content: content.decode(errors="replace")
+    return connection
 
 
 _MENDED: Final = "mended.db"

@@ -31,10 +31,12 @@ TABLES: Final = (
     "CREATE INDEX by_day ON readings (day, seq, digest, state, moved, rejected_code)",
     "CREATE INDEX by_picture ON readings (picture_sha256)",
     "CREATE INDEX by_picture_state ON readings (picture_state, seq)",
-    "CREATE TABLE IF NOT EXISTS refused (number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT, photo TEXT, reason TEXT,"
+    "CREATE TABLE refused (number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT, photo TEXT, reason TEXT,"
     " detail TEXT, file TEXT)",
-    "CREATE TABLE IF NOT EXISTS captured (key TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE captured (key TEXT PRIMARY KEY) WITHOUT ROWID",
 )
+
+_TABLES_1: Final = ("meta", "readings", "refused", "captured")
 
 COLUMNS: Final = (
     "seq", "id", "digest", "day", "seal", "state", "moved", "session", "put_ns", "put_at", "captured_at", "settled_at",
@@ -152,6 +154,12 @@ def bring_up_to_date(connection: sqlite3.Connection, new_epoch: Callable[[], str
         connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def altered_tables(connection: sqlite3.Connection) -> list[str]:
+    """Which of the tables and indexes are not as they were made: a bit has turned over in their description."""
+    here = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
+    return [statement for statement in TABLES if statement not in here]
+
+
 def _version(connection: sqlite3.Connection, there: set[str]) -> int:
     if "documents" in there:
         return int(meta(connection, "version") or VERSION)
@@ -172,8 +180,8 @@ def _from_version_1(connection: sqlite3.Connection) -> None:
     """Version 1 held documents unpacked beside their rows, and the counter in SQLite's own table."""
     (epoch,) = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'readings'").fetchone()
-    connection.execute("ALTER TABLE meta RENAME TO meta_1")
-    connection.execute("ALTER TABLE readings RENAME TO readings_1")
+    for table in _TABLES_1:
+        connection.execute(f"ALTER TABLE {table} RENAME TO {table}_1")
     for (name,) in connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'readings_1' AND sql IS NOT NULL"
     ).fetchall():
@@ -185,8 +193,10 @@ def _from_version_1(connection: sqlite3.Connection) -> None:
     names = [column[0] for column in rows.description]
     for values in rows:
         _move(connection, dict(zip(names, values, strict=True)), packer)
-    connection.execute("DROP TABLE readings_1")
-    connection.execute("DROP TABLE meta_1")
+    connection.execute("INSERT INTO refused SELECT * FROM refused_1")
+    connection.execute("INSERT INTO captured SELECT * FROM captured_1")
+    for table in _TABLES_1:
+        connection.execute(f"DROP TABLE {table}_1")
 
 
 def _move(connection: sqlite3.Connection, old: dict[str, Any], packer: Packer) -> None:

@@ -233,3 +233,13 @@ def test_what_was_captured_does_not_stay_in_the_log(tmp_path: Path) -> None:
     with closing(open_outbox(tmp_path)) as outbox:
         put(outbox, 1)
         assert (tmp_path / "outbox.db-wal").stat().st_size == 0
+
+
+@pytest.mark.parametrize("changed", [b"put_bt TEXT", b"put_\xf3t TEXT", b"put_at TEX\x00"])
+def test_a_table_whose_description_is_damaged_is_salvaged(tmp_path: Path, changed: bytes) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1, 2)
+    garble(tmp_path / "outbox.db", (tmp_path / "outbox.db").read_bytes().index(b"put_at TEXT"), changed)
+    with closing(open_outbox(tmp_path)) as outbox:
+        assert [one.id for one in outbox.due(9)] == ids
+        assert outbox.epoch == "epoch-1"
