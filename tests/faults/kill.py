@@ -42,7 +42,7 @@ SYSTEM_CALLS: Final = (
 # One injected life: enough plates to meet each of the loop's steps.
 PLATES: Final = 7
 # Lines of the oracle (some 300 bytes each) after which a life is ended at the latest.
-MOST_LEDGER_BYTES: Final = 3000
+MOST_LEDGER_BYTES: Final = 1500
 LONGEST_LIFE_S: Final = 60.0
 
 _PR_SET_PTRACER, _ANYONE = 0x59616D61, -1

@@ -117,9 +117,6 @@ def flips(files: list[Path], number: int, chance: random.Random) -> Iterator[Pat
         yield files[place % len(files)] if place < len(files) else chance.choice(files)
 
 
-@pytest.mark.xfail(
-    reason="the outbox's log is cut at a flipped bit and its account stops at one; see docs/reliability.md"
-)
 def test_a_flipped_bit_in_the_outbox_alters_nothing_and_is_noticed(
     template: Template, memory_folder: Path, tmp_path: Path
 ) -> None:
