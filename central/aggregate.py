@@ -23,7 +23,10 @@ Zeros = Literal["counted", "excluded"]
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A reading that central accepted, without its wells. `current` says whether it speaks for its plate."""
+    """A reading that central accepted, without its wells. `current` says whether it speaks for its plate.
+
+    `captured_at` is by the device's clock; `captured_at_corrected` by central's, None where the boot is unknown here.
+    """
 
     number: int
     id: str
@@ -45,6 +48,7 @@ class Run(msgspec.Struct, frozen=True):
     image_stored: bool
     endpoints: dict[str, RowEndpoint]
     current: bool = False
+    captured_at_corrected: datetime | None = None
 
     @property
     def plate(self) -> tuple[str, str, str] | None:

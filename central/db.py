@@ -46,7 +46,7 @@ def row_at_fault(error: BaseException) -> bool:
     return isinstance(error, StatementError | OverflowError)
 
 
-def make_engine(url: str, *, foreign_keys: bool = True) -> AsyncEngine:
+def make_engine(url: str, *, foreign_keys: bool = True, command_timeout_s: float | None = 30.0) -> AsyncEngine:
     """An engine for this URL; nothing is opened yet. Close it with `await engine.dispose()`."""
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url, foreign_keys=foreign_keys)
@@ -58,7 +58,7 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> AsyncEngine:
         pool_pre_ping=True,
         json_serializer=_json_text,
         json_deserializer=msgspec.json.decode,
-        connect_args={"timeout": 5, "command_timeout": 30},
+        connect_args={"timeout": 5, "command_timeout": command_timeout_s},
     )
 
 
@@ -144,7 +144,8 @@ async def migrate(settings: Settings) -> None:
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     # SQLite rebuilds a table to change it; with foreign keys on, that would empty the tables that point to it.
-    engine = make_engine(settings.database, foreign_keys=False)
+    # And a step over a million runs takes longer than anything that central does otherwise.
+    engine = make_engine(settings.database, foreign_keys=False, command_timeout_s=None)
     try:
         async with transaction(engine) as connection:
             if engine.dialect.name == "postgresql":

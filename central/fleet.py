@@ -139,6 +139,11 @@ async def record_status(
         return False
     if retained and known is not None and _is_older(status.clock, known.clock):
         return False
+    if known is not None and not status.online:
+        # A goodbye says nothing of what the device still holds: what it said before is the last that is known.
+        status = msgspec.structs.replace(known, online=False)
+        if status == known:
+            return False
     values = {"status": msgspec.to_builtins(status), "status_at": now}
     await connection.execute(update(devices).where(devices.c.id == status.device_id).values(values))
     if status.clock is not None and not retained:

@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect, Template
 
 from central.auth import NotSignedInError, TooManyTriesError
+from central.db import DATABASE_ERRORS, row_at_fault
 from central.headers import request_id_of
 
 log: Final = structlog.get_logger(__name__)
@@ -87,6 +88,9 @@ def _facts(error: Exception) -> tuple[int, str, dict[str, str]]:
             return 429, str(error), {"retry-after": str(int(error.wait_s) + 1)}
         case HTTPException() if error.status_code < 500:
             return error.status_code, error.detail, dict(error.headers or {})
+        case _ if isinstance(error, DATABASE_ERRORS) and not row_at_fault(error):
+            # Connecting, a query, a disk that is full: the world's fault, and it passes.
+            return 503, "database or disk do not answer; try again in a moment", {"retry-after": "5"}
         case _:
             return 500, "something went wrong here; the request id finds it in the log", {}
 

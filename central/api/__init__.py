@@ -22,12 +22,20 @@ ROUTERS: Final = (
             ),
             Router(
                 "/",
-                route_handlers=[devices.get_devices, devices.post_claim, devices.post_enrolment, devices.post_revoke],
+                route_handlers=[
+                    devices.get_devices,
+                    devices.get_device,
+                    devices.post_claim,
+                    devices.post_enrolment,
+                    devices.post_revoke,
+                ],
                 tags=["Devices"],
             ),
             Router("/", route_handlers=[images.get_picture, images.head_picture, images.put_picture], tags=["Images"]),
             Router("/", route_handlers=[people.post_token, people.get_me], tags=["People"]),
-            Router("/", route_handlers=[letters.get_dead_letters], tags=["Dead letters"]),
+            Router(
+                "/", route_handlers=[letters.get_dead_letters, letters.get_dead_letter_payload], tags=["Dead letters"]
+            ),
         ],
     ),
     Router(

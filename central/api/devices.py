@@ -1,7 +1,7 @@
 """`/api/v1/devices`, `/claims`, `/enrolments`: who reads plates for us, and how a reader becomes one of them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from litestar import get, post
@@ -11,16 +11,35 @@ from central.api.paths import DevicePath, missing
 from central.auth import Person
 from central.db import reading
 from central.fleet import Claim, ClaimError, create_claim, redeem, revoke
+from central.gaps import OutboxAccount
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.problems import ProblemError
 from central.queries import DeviceRow, list_devices
-from protocol.messages import Enrolment, EnrolmentRequest, OutboxDepth, Refusal
+from protocol.messages import ClockQuality, Enrolment, EnrolmentRequest, OutboxDepth, Refusal, Trouble
 
 DeviceName = Annotated[str, msgspec.Meta(max_length=200, examples=["Bench 2"])]
 
 
+# A clock that is further off than this is shown as wrong: by then two benches disagree about what was first.
+CLOCK_MAY_DIFFER_S: Final = 5.0
+
+
+class ClockOut(msgspec.Struct, frozen=True):
+    """A device's clock: what its system says of it, how far it is from central's (null: unknown), if too far."""
+
+    quality: ClockQuality
+    offset_s: float | None
+    wrong: bool
+
+
 class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A device and what it last said of itself. `backlog` counts readings that central has not answered yet."""
+    """A device and what it last said of itself. `backlog` counts readings that central has not answered yet.
+
+    `missing` counts the places of all its outboxes that central has neither a run nor a refusal for, `behind` those of
+    the outbox that it writes now: its backlog, unless something was lost. `conflict`: central has readings
+    that the device says it never had, so its memory card was cloned or set back. `dead_letters` counts, by reason, what
+    could not be accepted of it.
+    """
 
     id: str
     name: str
@@ -33,7 +52,14 @@ class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
     backlog: int | None
     outbox: OutboxDepth | None
     last_refusal: Refusal | None
+    clock: ClockOut | None
+    troubles: tuple[Trouble, ...]
     runs: int
+    behind: int | None
+    missing: int
+    conflict: bool
+    outboxes: tuple[OutboxAccount, ...]
+    dead_letters: dict[str, int]
 
 
 class DevicesOut(msgspec.Struct, frozen=True):
@@ -62,6 +88,20 @@ async def get_devices(parts: Wired) -> DevicesOut:
     async with reading(parts.engine) as connection:
         rows = await list_devices(connection)
     return DevicesOut(tuple(device_out(row) for row in rows))
+
+
+@get(
+    "/devices/{device_id:str}",
+    summary="One device",
+    description="With an account of each of its outboxes: what is here, what was refused, what is missing.",
+)
+async def get_device(parts: Wired, device_id: DevicePath) -> DeviceOut:
+    """One device."""
+    async with reading(parts.engine) as connection:
+        rows = await list_devices(connection, device_id)
+    if not rows:
+        raise missing("device", device_id)
+    return device_out(rows[0])
 
 
 @post(
@@ -125,6 +165,7 @@ async def revoke_device(parts: Parts, device_id: str) -> None:
 def device_out(row: DeviceRow) -> DeviceOut:
     """A device as the API shows it; a revoked one is never online."""
     status = row.status
+    outbox = None if status is None else status.outbox
     return DeviceOut(
         id=row.id,
         name=row.name,
@@ -134,8 +175,24 @@ def device_out(row: DeviceRow) -> DeviceOut:
         last_seen_at=row.status_at,
         agent=None if status is None else status.agent,
         model=None if status is None else status.model,
-        backlog=None if status is None or status.outbox is None else status.outbox.pending,
-        outbox=None if status is None else status.outbox,
+        backlog=None if outbox is None else outbox.pending,
+        outbox=outbox,
         last_refusal=None if status is None else status.last_refusal,
+        clock=_clock_out(row),
+        troubles=() if status is None else status.troubles,
         runs=row.runs,
+        behind=next((one.missing for one in row.outboxes if one.current), None),
+        missing=sum(one.missing for one in row.outboxes),
+        conflict=any(one.beyond for one in row.outboxes),
+        outboxes=row.outboxes,
+        dead_letters=row.letters,
     )
+
+
+def _clock_out(row: DeviceRow) -> ClockOut | None:
+    """Central's own measure of the offset where there is one; else the device's, from the last answer it had."""
+    clock = None if row.status is None else row.status.clock
+    if clock is None:
+        return None
+    offset_s = clock.offset_s if row.clock_offset_s is None else row.clock_offset_s
+    return ClockOut(clock.quality, offset_s, offset_s is not None and abs(offset_s) > CLOCK_MAY_DIFFER_S)

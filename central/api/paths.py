@@ -25,6 +25,7 @@ SubmissionPath = Annotated[
 ]
 DevicePath = Annotated[str, PathParameter(pattern=_DEVICE_ID, description="Device id.")]
 RunPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f-]{36}$", description="The reading's UUIDv7.")]
+LetterPath = Annotated[int, PathParameter(ge=1, le=2**53, description="Number of the dead letter.")]
 Sha256Path = Annotated[
     str, PathParameter(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the picture, hexadecimal.")
 ]

@@ -46,7 +46,10 @@ class RunOut(msgspec.Struct, frozen=True, kw_only=True):
     plate_number: Annotated[str | None, msgspec.Meta(examples=["1"])]
     device_id: Annotated[str, msgspec.Meta(examples=["bench-1"])]
     device_name: str
-    captured_at: datetime
+    captured_at: Annotated[datetime, msgspec.Meta(description="By the device's clock.")]
+    captured_at_corrected: Annotated[
+        datetime | None, msgspec.Meta(description="By central's clock; null where it knows nothing of that boot.")
+    ]
     received_at: datetime
     historical: bool
     current: bool
@@ -119,9 +122,10 @@ async def get_one_run(request: CentralRequest, parts: Wired, run_id: RunPath) ->
 
 
 def etag_of(detail: RunDetail) -> str:
-    """The reading never changes; whether it is current and its picture is here may."""
+    """The reading never changes; whether it is current, its picture is here and when it was taken may."""
     run = detail.run
-    return f'"{run.id}-{run.current:d}{run.image_stored:d}"'
+    at = run.captured_at_corrected
+    return f'"{run.id}-{run.current:d}{run.image_stored:d}-{"" if at is None else at.timestamp()}"'
 
 
 def matches(if_none_match: str, etag: str) -> bool:

@@ -1,6 +1,6 @@
 """The pages that people see, rendered on the server; every one works without internet and without scripts.
 
-`pages` what is shown, `forms` what is done, `words` what is said; `templates/` and `static/` how it looks.
+`pages` what is shown, `forms` what is done, `words` and `bench` what is said; `templates/` and `static/` how it looks.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ from litestar.template import TemplateConfig
 
 from central.api.paths import segment
 from central.dashboard import forms, pages
+from central.dashboard.bench import holes, size
 from central.dashboard.words import utc
 
 _HERE: Final = Path(__file__).parent
@@ -27,6 +28,7 @@ ROUTER: Final = Router(
         pages.get_submissions_page,
         pages.get_submission_page,
         pages.get_devices_page,
+        pages.get_device_page,
         forms.get_sign_in,
         forms.post_sign_in,
         forms.post_sign_out,
@@ -51,6 +53,8 @@ def template_config() -> TemplateConfig[Any]:
         "utc": utc,
         "iso": lambda at: at.isoformat(),
         "segment": segment,
+        "holes": holes,
+        "size": size,
         "query_value": lambda text: quote(str(text), safe=""),
     }
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))

@@ -6,10 +6,11 @@ from litestar import get
 from litestar.response import Template
 
 from central.aggregate import display, summarise
-from central.api.devices import device_out
+from central.api.devices import DeviceOut, device_out
 from central.api.paths import (
     After,
     DeviceFilter,
+    DevicePath,
     RunPath,
     SubmissionFilter,
     SubmissionPath,
@@ -19,12 +20,14 @@ from central.api.paths import (
     with_query,
 )
 from central.api.submissions import labware_url, runs_of, summaries
+from central.dashboard import bench
 from central.dashboard.words import bars, endpoint_lines, facts, heads, legend, plate_map, run_line
 from central.db import reading
 from central.parts import CentralRequest, Parts, Wired, person_of
-from central.queries import get_run, list_devices, list_runs, list_submissions
+from central.queries import get_run, list_dead_letters, list_devices, list_runs, list_submissions
 
 PAGE_SIZE: Final = 50
+LETTERS_SHOWN: Final = 20
 
 
 def frame(request: CentralRequest, parts: Parts, here: str) -> dict[str, Any]:
@@ -157,6 +160,32 @@ async def devices_page(request: CentralRequest, parts: Parts, **values: Any) -> 
     """The devices page, with a fresh claim code or a message where there is one."""
     async with reading(parts.engine) as connection:
         rows = await list_devices(connection)
-    devices = tuple(device_out(row) for row in rows)
+    devices = tuple(_line(device_out(row), parts) for row in rows)
     blank = {"claim": None, "message": None, "public_url": parts.public_url}
     return page(request, parts, "devices.html", "/devices", devices=devices, **(blank | values))
+
+
+def _line(device: DeviceOut, parts: Parts) -> dict[str, Any]:
+    return {"device": device, "backlog": bench.backlog(device, parts.now()), "remarks": bench.remarks(device)}
+
+
+@get("/devices/{device_id:str}", include_in_schema=False)
+async def get_device_page(request: CentralRequest, parts: Wired, device_id: DevicePath) -> Template:
+    """One device: what to look at, what it said last, its outboxes; for administrators what was refused of it."""
+    admin = person_of(request).role == "admin"
+    async with reading(parts.engine) as connection:
+        rows = await list_devices(connection, device_id)
+        letters = await list_dead_letters(connection, device=device_id, limit=LETTERS_SHOWN) if admin else ()
+    if not rows:
+        raise missing("device", device_id)
+    device = device_out(rows[0])
+    return page(
+        request,
+        parts,
+        "device.html",
+        "/devices",
+        device=device,
+        remarks=bench.remarks(device),
+        facts=bench.facts(device, parts.now()),
+        letters=letters,
+    )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from central.aggregate import Run
+from central.api.devices import CLOCK_MAY_DIFFER_S
 from central.api.runs import in_order
 from central.dashboard.terms import (
     CALL_WORDS,
@@ -236,7 +237,7 @@ def facts(run: Run, reading: PlateReading) -> tuple[tuple[str, str], ...]:
     profile = profile_named(run.profile)
     return (
         ("Device", f"{run.device_name} ({run.device_id})"),
-        ("Taken", f"{utc(run.captured_at)}, by the device's clock"),
+        ("Taken", taken(run)),
         ("Assay profile", f"{profile.title} ({run.profile} version {run.profile_version})"),
         ("Plate", f"{plate.format} wells, {plate.wells_seen} of them seen"),
         ("Orientation", seat if plate.a1_from == "seat" else unsure),
@@ -250,6 +251,15 @@ def facts(run: Run, reading: PlateReading) -> tuple[tuple[str, str], ...]:
         ("Agent", reading.agent),
         ("Plate code", "none" if reading.code is None else f"{reading.code.text} ({reading.code.source})"),
     )
+
+
+def taken(run: Run) -> str:
+    """When a run was captured: by the device's clock, and by central's where the two differ by more than they may."""
+    by_device = f"{utc(run.captured_at)}, by the device's clock"
+    at = run.captured_at_corrected
+    if at is None or abs((run.captured_at - at).total_seconds()) <= CLOCK_MAY_DIFFER_S:
+        return by_device
+    return f"{utc(at)}; the device's clock said {utc(run.captured_at)}"
 
 
 def _calibration_fact(reading: PlateReading) -> str:

@@ -1,15 +1,20 @@
 """Claims, enrolments and revocation over HTTP."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import transaction
 from central.fleet import record_status
+from central.ingest import ingest
+from central.plan import Delivery
 from central.settings import Settings
-from protocol.messages import DeviceStatus, OutboxDepth, Refusal
+from protocol.messages import Clock as DeviceClock
+from protocol.messages import DeviceStatus, OutboxDepth, Refusal, Trouble
 from tests.central.web import Accounts, Client, Clock, bearer, central, people, runs
+from tests.central.wire import make_delivery
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
@@ -123,3 +128,96 @@ async def test_a_device_shows_its_backlog_and_last_refusal(engine: AsyncEngine, 
     async with central(settings) as client:
         (device,) = (await client.get("/api/v1/devices", headers=await bearer(client))).json()["items"]
     assert (device["online"], device["backlog"], device["last_refusal"]["reason"]) == (True, 4, "no_plate")
+
+
+STATUS = DeviceStatus(
+    1,
+    "bench-1",
+    True,
+    "s1",
+    NOON + timedelta(seconds=42),  # 42 s ahead of central
+    "0.1.0",
+    "hi-wells-v1",
+    OutboxDepth("epoch-1", 9, 4, 1, 2, 48_200_000, NOON - timedelta(hours=3), 12.0, full=False),
+    clock=DeviceClock("boot-9", 60_000_000_000, "unsynchronised"),
+    troubles=(Trouble("camera", "no camera at /dev/video0 (expected one)", NOON),),
+)
+
+
+async def told(engine: AsyncEngine, status: DeviceStatus, seconds: float = 0) -> None:
+    """The device says this, some seconds after noon."""
+    async with transaction(engine) as connection:
+        await record_status(connection, status, now=NOON + timedelta(seconds=seconds))
+
+
+async def test_a_device_is_shown_with_everything_a_person_should_look_at(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    await runs(engine, 1, 2, 4)
+    await ingest(engine, [make_delivery(3, profile_version=9), make_delivery(4, agent="other")], now=NOON)
+    await told(engine, STATUS)
+    async with central(settings) as client:
+        device = (await client.get("/api/v1/devices/bench-1", headers=await bearer(client))).json()
+        missing = await client.get("/api/v1/devices/bench-9", headers=await bearer(client))
+    assert missing.status_code == 404
+    assert device["clock"] == {"quality": "unsynchronised", "offset_s": 42.0, "wrong": True}
+    assert device["troubles"][0]["part"] == "camera"
+    assert device["outbox"]["hours_left"] == 12.0
+    assert device["dead_letters"] == {"conflict": 1, "unknown_profile": 1}
+    assert (device["runs"], device["behind"], device["missing"], device["conflict"]) == (3, 5, 5, False)
+    (outbox,) = device["outboxes"]
+    assert (outbox["complete_to"], outbox["refused"], outbox["holes"]) == (4, 1, [[5, 9]])
+
+
+async def test_a_card_that_was_cloned_or_set_back_is_a_conflict(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    await runs(engine, 1, 2, 3)
+    await told(engine, DeviceStatus(1, "bench-1", True, "s1", outbox=OutboxDepth("epoch-1", 1, 0, 0, 0)), seconds=60)
+    async with central(settings) as client:
+        device = (await client.get("/api/v1/devices/bench-1", headers=await bearer(client))).json()
+    assert (device["conflict"], device["outboxes"][0]["beyond"]) == (True, 2)
+
+
+async def test_dead_letters_of_a_device_and_their_bytes_are_for_administrators(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    await runs(engine, 1)
+    poison = make_delivery(2, profile_version=9)
+    await ingest(engine, [poison, Delivery("wellread/v1/bench-2/reading", b"rubble")], now=NOON)
+    async with central(settings) as client:
+        admin, viewer = await bearer(client, "admin"), await bearer(client, "viewer")
+        listed = (await client.get("/api/v1/dead-letters?device=bench-1", headers=admin)).json()["items"]
+        payload = await client.get(f"/api/v1/dead-letters/{listed[0]['number']}/payload", headers=admin)
+        refused = await client.get(f"/api/v1/dead-letters/{listed[0]['number']}/payload", headers=viewer)
+        nowhere = await client.get("/api/v1/dead-letters/999/payload", headers=admin)
+    assert [(one["code"], one["seq"], one["kept"]) for one in listed] == [("unknown_profile", 2, True)]
+    assert payload.content == poison.payload
+    assert (refused.status_code, nowhere.status_code) == (403, 404)
+
+
+async def test_a_capture_is_corrected_by_what_central_knows_of_the_boot(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    in_1970 = datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    await runs(engine, 1, captured_at=in_1970, clock=DeviceClock("boot-9", 30_000_000_000))
+    await runs(engine, 2, captured_at=in_1970, clock=DeviceClock("another", 30_000_000_000))
+    await told(engine, STATUS)  # 60 s after the boot it was noon here
+    slow = msgspec.structs.replace(STATUS, clock=DeviceClock("boot-9", 61_000_000_000))
+    await told(engine, slow, seconds=5)  # a message that was four seconds under way changes nothing
+    async with central(settings) as client:
+        items = (await client.get("/api/v1/runs", headers=await bearer(client))).json()["items"]
+    found = {item["number"]: (item["captured_at"], item["captured_at_corrected"]) for item in items}
+    assert found == {1: ("1970-01-01T00:01:00Z", "2026-11-20T11:59:30Z"), 2: ("1970-01-01T00:01:00Z", None)}
+
+
+async def test_a_retained_status_says_nothing_of_when_a_boot_began(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    await runs(engine, 1, clock=DeviceClock("boot-9", 30_000_000_000))
+    async with transaction(engine) as connection:
+        assert await record_status(connection, STATUS, now=NOON + timedelta(hours=9), retained=True)
+    async with central(settings) as client:
+        (item,) = (await client.get("/api/v1/runs", headers=await bearer(client))).json()["items"]
+    assert item["captured_at_corrected"] is None

@@ -35,6 +35,7 @@ VALUES = {
     "sha256": "0" * 64,
     "file_path": "style.css",
     "path": "nothing",
+    "number": "999",
 }
 REFUSED = {401, 403}
 
@@ -193,7 +194,9 @@ async def test_a_database_that_is_away_is_a_refusal_without_details(engine: Asyn
         async with transaction(engine) as connection:
             await connection.execute(text("ALTER TABLE runs RENAME TO away"))
         answer = await client.get("/api/v1/runs", headers=headers)
-    assert answer.status_code == 500
+        ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["database"]) == (503, "does not answer")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert not re.search(r"SELECT|runs\.|sqlalchemy|asyncpg|sqlite", answer.text, re.IGNORECASE)
 
 

@@ -169,7 +169,9 @@ async def test_a_will_of_the_running_session_takes_the_device_offline(engine: As
     assert await record(engine, BIRTH)
     assert await record(engine, WILL, minutes=1)
     device = await only_device(engine)
-    assert (device.status, device.status_at) == (WILL, NOON + timedelta(minutes=1))
+    gone = msgspec.structs.replace(BIRTH, online=False)  # what it said of itself stays known
+    assert (device.status, device.status_at) == (gone, NOON + timedelta(minutes=1))
+    assert not await record(engine, WILL, minutes=2)
 
 
 async def test_a_will_of_a_session_that_is_over_says_nothing(engine: AsyncEngine) -> None:
