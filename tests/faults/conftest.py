@@ -13,6 +13,9 @@ import msgspec
 import pytest
 
 from tests.faults.kill import Counts
+from tests.system.conftest import bench, photograph
+
+__all__ = ["bench", "lives", "memory_folder", "photograph", "strace"]
 
 # A process that allows anyone of its user to trace it, as the lives of `kill` do.
 _TRACEABLE: Final = """

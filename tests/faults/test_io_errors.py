@@ -1,13 +1,19 @@
 """E4: a system call of the bench fails, once or from now on: nothing is called saved that is not, and life goes on."""
 
+import json
+import os
+import signal
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from provisioning.processes import module_command, run_once, running, wait_for
 from tests.faults.conftest import lives
 from tests.faults.kill import Counts
 from tests.faults.record import Result, is_full_run, record
+from tests.system.conftest import Bench
 
 STRIDE = 149
 
@@ -45,3 +51,41 @@ def assert_noticed_or_harmless(counts: Counts) -> None:
     assert set(counts.endings) <= {"noticed", "went on"}
     wrong = (counts.lost, counts.doubled, counts.altered, counts.misattributed, counts.corrupt)
     assert wrong == (0, 0, 0, 0, 0)
+
+
+def test_an_agent_whose_disk_fails_for_a_while_says_so_and_goes_on(
+    tmp_path: Path, bench: Bench, photograph: Path, strace: str
+) -> None:
+    """The whole program: eight syncs in a row fail; each photograph is saved once all the same, by the same process."""
+    photographs, started_s = 8, time.monotonic()
+    bench.show(photograph, *(f"{number:02d}.jpg" for number in range(photographs)))
+    agent = module_command("edge_agent", "run", "--state-dir", str(bench.state), "--folder", str(bench.inbox), "--json")
+    fault = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=12..19"]
+    with running([strace, "-f", "-o", str(tmp_path / "strace.log"), *fault, *agent], bench.log,
+                 stdout=bench.events_file) as tracer:  # fmt: skip
+        try:
+            wait_for(
+                "every photograph saved",
+                lambda: True if len(bench.events("saved")) >= photographs else None,
+                timeout_s=120,
+            )
+            assert tracer.poll() is None
+        finally:
+            os.killpg(tracer.pid, signal.SIGTERM)
+            tracer.wait(20)
+    injected = (tmp_path / "strace.log").read_text().count("(INJECTED)")
+    saved = bench.events("saved")
+    listed = run_once(module_command("edge_agent", "queue", "--state-dir", str(bench.state), "list", "--all", "--json"))
+    held = {json.loads(line)["id"] for line in listed.splitlines()}
+    record(
+        Result(
+            id="E4", part="agent", title="A whole agent of which some syncs fail with EIO in a row",
+            faults={"EIO": injected}, acked=len(saved), lost=len({one["id"] for one in saved} - held),
+            doubled=len(saved) - len({one["photo"] for one in saved}), altered=0, full=is_full_run(),
+            seconds=time.monotonic() - started_s,
+        )
+    )  # fmt: skip
+    assert injected > 0
+    assert {one["id"] for one in saved} == held
+    assert sorted(one["photo"] for one in saved) == [f"{number:02d}.jpg" for number in range(photographs)]
+    assert "disk I/O error" in bench.log.read_text()
