@@ -8,8 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, TypeVar
@@ -19,6 +18,7 @@ import click
 from edge_agent import AGENT_VERSION
 from edge_agent.config import Config, example_toml, load_config
 from edge_agent.logs import configure_logs
+from edge_agent.queue_command import COMMANDS
 
 DEGRADED: Final = 3
 
@@ -80,27 +80,33 @@ def _load(config_file: Path | None, **overrides: Any) -> Config:
 @click.option("--code", help="The plate in view, as submission,test,plate number; the picture must not contradict it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per photograph and line.")
 def run(config_file: Path | None, state_dir: Path | None, folder: Path | None, code: str | None, as_json: bool) -> None:
-    """Photograph, read, keep and send, until stopped."""
+    """Photograph, read, keep and send, until stopped.
+
+    With a wrong configuration it photographs nothing, says what is wrong, and goes on sending until that is mended.
+    """
     from edge_agent.barcode import parse_code
     from edge_agent.compose import run as run_agent
     from edge_agent.enrol import EnrolmentError
     from edge_agent.health import notify_systemd
     from edge_agent.outbox_file import OutboxError
+    from edge_agent.safe_mode import what_is_left
 
-    kind = "folder" if folder else None
-    config = _load(config_file, state_dir=state_dir, camera__folder=folder, camera__kind=kind)
+    options = {"state_dir": state_dir, "camera.folder": folder, "camera.kind": "folder" if folder else None}
+    given = {name: value for name, value in options.items() if value is not None}
     stop, trigger, notify_socket = Event(), Event(), os.environ.get("NOTIFY_SOCKET")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    signal.signal(signal.SIGUSR1, lambda *_: trigger.set())
     try:
+        plate = parse_code(code, "given") if code else None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        signal.signal(signal.SIGUSR1, lambda *_: trigger.set())
         run_agent(
-            config,
+            lambda: load_config(config_file, overrides=given),
+            lambda: what_is_left(config_file, os.environ, given),
             say=_say_json if as_json else _say_plainly,
             notify=lambda state: notify_systemd(state, notify_socket),
             stop=stop,
             trigger=trigger,
-            given=parse_code(code, "given") if code else None,
+            given=plate,
         )
     except (OutboxError, EnrolmentError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -155,44 +161,13 @@ def queue(ctx: click.Context, config_file: Path | None, state_dir: Path | None, 
     config = ctx.obj = _load(config_file, state_dir=state_dir)
     if ctx.invoked_subcommand is not None:
         return
-    from edge_agent.outbox_file import count_states
+    from edge_agent.queue_command import count
 
-    counts = _look(config, count_states)
-    click.echo(json.dumps(counts) if as_json else "\n".join(f"{name:12} {n}" for name, n in counts.items()))
-
-
-@queue.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per reading and line.")
-@click.option("--all", "everything", is_flag=True, help="Also what central has.")
-@click.pass_obj
-def list_readings(config: Config, as_json: bool, everything: bool) -> None:
-    """The readings that central lacks, oldest first."""
-    from edge_agent.outbox_file import list_rows
-
-    for row in _look(config, lambda connection: list_rows(connection, everything)):
-        columns = ("seq", "state", "id", "photo", "rejected_code", "rejected_detail")
-        click.echo(
-            json.dumps(row) if as_json else "  ".join(str(row[name]) for name in columns if row[name] is not None)
-        )
+    count(config, as_json)
 
 
-@queue.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID…|all")
-@click.pass_obj
-def requeue(config: Config, ids: Sequence[str]) -> None:
-    """Send quarantined readings again (stop the agent first)."""
-    from edge_agent.outbox import Outbox
-    from edge_agent.outbox_file import OutboxError
-
-    try:
-        with closing(Outbox(config.state_dir, session="requeue")) as outbox:
-            found = outbox.requeue(ids)
-    except OutboxError as error:
-        raise click.ClickException(str(error)) from error
-    missing = [one for one in ids if one not in found and one != "all"]
-    if missing:
-        raise click.ClickException(f"not quarantined here: {', '.join(missing)} (see `wellread-agent queue list`)")
-    click.echo(f"{len(found)} readings will be sent again")
+for _name, _command in COMMANDS.items():
+    queue.add_command(_command, _name)
 
 
 @main.group(name="config")
@@ -223,16 +198,6 @@ def example() -> None:
     click.echo(example_toml(), nl=False)
 
 
-def _look(config: Config, question: Callable[[Any], Any]) -> Any:
-    from edge_agent.outbox_file import OutboxError, open_for_looking
-
-    try:
-        with closing(open_for_looking(config.state_dir / "outbox.db")) as connection:
-            return question(connection)
-    except OutboxError as error:
-        raise click.ClickException(str(error)) from error
-
-
 def _say_json(event: dict[str, Any]) -> None:
     # One write, so that a reader of this stream never sees half a line; flushed, because it is what "saved" means.
     sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
@@ -240,11 +205,13 @@ def _say_json(event: dict[str, Any]) -> None:
 
 
 def _say_plainly(event: dict[str, Any]) -> None:
-    if event["event"] == "saved":
-        text = f"saved    {event['photo']}  {event['plate'] or event['note']}"
-    else:
-        text = f"refused  {event['photo']}  {event['reason']}: {event['detail']}"
-    click.echo(text)
+    texts = {
+        "saved": "saved    {photo}  {plate}",
+        "refused": "refused  {photo}  {reason}: {detail}",
+        "trouble": "TROUBLE  {part}: {detail}",
+        "mended": "mended   {part}",
+    }
+    click.echo(texts[event["event"]].format_map(event | {"plate": event.get("plate") or event.get("note")}))
     sys.stdout.flush()
 
 

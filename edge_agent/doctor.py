@@ -1,5 +1,6 @@
 """Looks the reader over, from the camera to central, and says what to do about what it finds."""
 
+import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,12 +12,15 @@ from pathlib import Path
 import httpx
 
 from edge_agent.camera import load_picamera2, open_camera
+from edge_agent.clock import EARLIEST, system_quality
+from edge_agent.clock_floor import floor, saved_clock
 from edge_agent.config import Config
 from edge_agent.durable import make_folder, write_durably
 from edge_agent.enrol import Access, EnrolmentError, load_access
 from edge_agent.frame import CameraError
 from edge_agent.health import measure
-from edge_agent.outbox_file import OutboxError, newest_document, open_file, open_for_looking
+from edge_agent.outbox_file import OutboxError, lock_folder, newest_document, open_file, open_for_looking
+from edge_agent.troubles import left_troubles
 from protocol.codec import decode_reading
 from protocol.messages import PlateReading
 
@@ -36,11 +40,12 @@ def examine(config: Config, now: datetime | None = None) -> Iterator[Check]:
     """Every check, in the order of a reading's journey."""
     looks: dict[str, Callable[[], str]] = {
         "disk": lambda: _disk(config),
-        "clock": lambda: _clock(now or datetime.now(UTC)),
+        "clock": lambda: _clock(config.state_dir, now or datetime.now(UTC)),
         "camera": lambda: _camera(config),
         "model": lambda: _model(config),
         "calibration": lambda: _calibration(config.state_dir, now or datetime.now(UTC)),
         "outbox": lambda: _outbox(config.state_dir),
+        "agent": lambda: _agent(config.state_dir),
         "enrolment": lambda: f"device {_access(config).enrolment.device_id}",
         "central": lambda: _central(config),
         "broker": lambda: _broker(config),
@@ -72,14 +77,16 @@ def _disk(config: Config) -> str:
     return f"{config.state_dir} is writable, {health.disk_free_mb} MB free{warmth}"
 
 
-def _clock(now: datetime) -> str:
-    """A clock from before this program was installed is a clock that was never set."""
-    installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
-    if now < installed:
+def _clock(state_dir: Path, now: datetime) -> str:
+    """A clock that is behind what this reader has seen already was never set, or set wrong."""
+    past, quality, saved = floor(state_dir), system_quality(), saved_clock(state_dir)
+    if now < past and not (quality == "synchronised" and now >= EARLIEST):
         raise ValueError(
-            f"the clock says {now:%Y-%m-%d %H:%M} (expected after {installed:%Y-%m-%d}: set it, or wait for NTP)"
+            f"the clock says {now:%Y-%m-%d %H:%M} (expected after {past:%Y-%m-%d %H:%M}: set it, or wait for NTP)"
         )
-    return f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    jumps = saved.jumps if saved else ()
+    jumped = f"; set {len(jumps)} times while reading, last by {jumps[-1].by_s:+.1f} s" if jumps else ""
+    return f"{now:%Y-%m-%d %H:%M:%S} UTC, {quality}{jumped}"
 
 
 def _camera(config: Config) -> str:
@@ -145,6 +152,18 @@ def _outbox(state_dir: Path) -> str:
     if verdict != "ok":
         raise OutboxError(f"{path}: {verdict} (copy the state folder away before anything else)")
     return f"{readings} readings, SQLite keeps WAL and synchronous=FULL"
+
+
+def _agent(state_dir: Path) -> str:
+    """What the agent that runs here says of itself."""
+    try:
+        os.close(lock_folder(state_dir))
+    except OutboxError:
+        troubles = left_troubles(state_dir)
+        if troubles:
+            raise ValueError("; ".join(f"{one.part}: {one.detail}" for one in troubles)) from None
+        return "it runs, and nothing is in trouble"
+    return "it does not run"
 
 
 def _access(config: Config) -> Access:

@@ -43,5 +43,8 @@ class Camera(Protocol):
     def capture(self) -> Frame | None:
         """The next photograph; None if there is none now."""
 
+    def check(self) -> None:
+        """Nothing, if a photograph could be taken now; CameraError says why not."""
+
     def close(self) -> None:
         """Release the device."""

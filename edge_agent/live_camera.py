@@ -2,11 +2,12 @@
 
 A frozen camera would read the plate before this one again, so a picture that is not new is refused; one taken with
 other settings than those asked for is an error. `picamera2` comes from the system's packages and is imported only when
-used.
+used. No driver is trusted to give a whole picture: one that no lens can have made is an error too.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 # The control values that a frame's metadata must show, with the step to which a sensor may round each:
 # exposure moves in lines of the sensor, some 30 microseconds.
 _STEPS: Final = {"ExposureTime": 50, "AnalogueGain": 0.02, "ColourGains": 0.02, "LensPosition": 0.05}
+
+# Controls take effect some frames after they are set.
+MOST_DROPPED: Final = 30
+# Pictures arrive from the top; what did not arrive is filled with one colour. A sixteenth is less than a row of wells.
+_LOWEST_SHARE: Final = 1 / 16
 
 
 class FreshCamera:
@@ -42,22 +48,32 @@ class FreshCamera:
 
     def capture(self) -> Frame | None:
         """A picture that this camera has not given before; StaleFrame otherwise."""
-        try:
-            self._device = self._device or self._open_device()
-            frame = self._device.capture()
+        with self._closed_on_trouble() as device:
+            frame = device.capture()
             if frame is not None:
                 self._check_new(frame)
-        except (CameraError, OSError, RuntimeError):
-            # RuntimeError is what libcamera says of a camera that has gone.
-            self.close()
-            raise
         return frame
+
+    def check(self) -> None:
+        """Whether the device answers; after trouble it is opened again."""
+        with self._closed_on_trouble() as device:
+            device.check()
 
     def close(self) -> None:
         """Release the device; the next capture opens it again."""
         device, self._device = self._device, None
         if device is not None:
             device.close()
+
+    @contextmanager
+    def _closed_on_trouble(self) -> Iterator[Camera]:
+        try:
+            self._device = self._device or self._open_device()
+            yield self._device
+        except (CameraError, OSError, RuntimeError):
+            # RuntimeError is what libcamera says of a camera that has gone.
+            self.close()
+            raise
 
     def _check_new(self, frame: Frame) -> None:
         last_ns, now_ns = self._last_sensor_ns, frame.sensor_ns
@@ -88,26 +104,38 @@ class OpenCVCamera:
         """Opens nothing yet: a camera that is unplugged now may be there at the first capture."""
         self._config, self._clocks = config, clocks
         self._device: Any = None
+        self._size_px: tuple[int, int] | None = None
 
     def capture(self) -> Frame:
         """A new picture, encoded as JPEG of quality 95."""
-        if self._device is None:
-            self._device = self._open()
+        device = self._opened()
         for _ in range(self.STALE_BUFFERS):
-            self._device.grab()
-        found, image = self._device.read()
+            device.grab()
+        found, image = device.read()
         now = self._clocks()
         if not found or image is None:
             self.close()
             raise CameraError(f"camera {self._config.device!r} gave no picture (is it still plugged in?)")
+        check_whole(image, self._size_px)
         data = encode_jpeg(image)
         return Frame(data, f"{now.at:%Y%m%dT%H%M%S%f}.jpg", now.at, now.monotonic_ns)
+
+    def check(self) -> None:
+        """Whether the device still gives pictures; this one is not looked at."""
+        if not self._opened().grab():
+            self.close()
+            raise CameraError(f"camera {self._config.device!r} gives no picture (is it still plugged in?)")
 
     def close(self) -> None:
         """Release the device; the next capture opens it again."""
         if self._device is not None:
             self._device.release()
             self._device = None
+
+    def _opened(self) -> Any:
+        if self._device is None:
+            self._device = self._open()
+        return self._device
 
     def _open(self) -> Any:
         import cv2
@@ -122,6 +150,9 @@ class OpenCVCamera:
         if "!" not in name:
             device.set(cv2.CAP_PROP_FRAME_WIDTH, self._config.width)
             device.set(cv2.CAP_PROP_FRAME_HEIGHT, self._config.height)
+        # What the device took, which need not be what it was asked for; from now on every picture is of that size.
+        width, height = int(device.get(cv2.CAP_PROP_FRAME_WIDTH)), int(device.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self._size_px = (width, height) if width > 0 and height > 0 else None
         return device
 
 
@@ -132,7 +163,6 @@ class PiCamera:
     asked for.
     """
 
-    MOST_DROPPED: Final = 30
     # What libcamera calls AfModeEnum.Manual.
     AF_MANUAL: Final = 0
 
@@ -150,17 +180,23 @@ class PiCamera:
         }
         if config.lens_position >= 0:
             self._controls |= {"AfMode": self.AF_MANUAL, "LensPosition": config.lens_position}
+        self._size_px = (config.width, config.height)
         self._camera = picamera2.Picamera2()
-        self._camera.configure(
-            self._camera.create_still_configuration(
-                main={"size": (config.width, config.height), "format": "RGB888"}, controls=self._controls
+        try:
+            self._camera.configure(
+                self._camera.create_still_configuration(
+                    main={"size": self._size_px, "format": "RGB888"}, controls=self._controls
+                )
             )
-        )
-        self._camera.start()
+            self._camera.start()
+        except BaseException:
+            # Left open, it would be in use for ever.
+            self._camera.close()
+            raise
 
     def capture(self) -> Frame:
         """The first frame whose metadata equal the locked controls."""
-        for _ in range(self.MOST_DROPPED):
+        for _ in range(MOST_DROPPED):
             request = self._camera.capture_request()
             try:
                 metadata = request.get_metadata()
@@ -169,12 +205,18 @@ class PiCamera:
             finally:
                 request.release()
         wrong = ", ".join(self._differences(metadata))
-        raise CameraError(f"the camera did not take its settings in {self.MOST_DROPPED} frames: {wrong}")
+        raise CameraError(f"the camera did not take its settings in {MOST_DROPPED} frames: {wrong}")
+
+    def check(self) -> None:
+        """Whether the camera still gives frames; this one is not looked at."""
+        self._camera.capture_request().release()
 
     def close(self) -> None:
         """Stop and release the camera."""
-        self._camera.stop()
-        self._camera.close()
+        try:
+            self._camera.stop()
+        finally:
+            self._camera.close()
 
     def _differences(self, metadata: dict[str, Any]) -> list[str]:
         return [
@@ -185,9 +227,39 @@ class PiCamera:
 
     def _frame(self, image: "NDArray[np.uint8]", metadata: dict[str, Any]) -> Frame:
         now = self._clocks()
+        check_whole(image, self._size_px)
         sensor_ns = int(metadata["SensorTimestamp"])
         # libcamera's RGB888 is blue, green, red in memory: what OpenCV expects.
         return Frame(encode_jpeg(image), f"{now.at:%Y%m%dT%H%M%S%f}.jpg", now.at, now.monotonic_ns, sensor_ns)
+
+
+def check_whole(image: "NDArray[np.uint8]", size_px: tuple[int, int] | None) -> None:
+    """CameraError for a picture that no lens can have made.
+
+    That is one of another size, one of a single colour, or one whose lowest part is of a single colour that is neither
+    black nor white: those two a dark or a very bright bench has.
+    """
+    height, width = image.shape[:2]
+    if size_px is not None and (width, height) != size_px:
+        raise CameraError(f"the camera gave a picture of {width} × {height} px (expected {size_px[0]} × {size_px[1]})")
+    if _is_one_colour(image):
+        raise CameraError(f"the camera gave a picture of one colour, {_colour(image)} (expected what it sees)")
+    lowest = image[height - max(2, int(height * _LOWEST_SHARE)) :]
+    if _is_one_colour(lowest) and int(lowest[0, 0].max()) > 0 and int(lowest[0, 0].min()) < 255:
+        raise CameraError(
+            f"the lowest part of the camera's picture is of one colour, {_colour(lowest)} (expected a whole picture)"
+        )
+
+
+def _is_one_colour(image: "NDArray[np.uint8]") -> bool:
+    first = image[0, 0]
+    # Most pictures differ within a few pixels of each other; only what does not is looked at as a whole.
+    return bool((image[:, ::64] == first).all() and (image == first).all())
+
+
+def _colour(image: "NDArray[np.uint8]") -> str:
+    blue, green, red = (int(value) for value in image[0, 0])
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def encode_jpeg(image: "NDArray[np.uint8]") -> bytes:

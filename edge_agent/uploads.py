@@ -40,10 +40,20 @@ class Outcome(StrEnum):
     LATER = "later"
 
 
-def run(outbox: Outbox, load_access: Callable[[], Access | None], jitter: Callable[[], float], stop: Event) -> None:
-    """Upload what is wanted until `stop`; after a failure wait longer each time."""
+def run(
+    outbox: Outbox,
+    load_access: Callable[[], Access | None],
+    jitter: Callable[[], float],
+    stop: Event,
+    busy: Callable[[], None] = lambda: None,
+) -> None:
+    """Upload what is wanted until `stop`; after a failure wait longer each time.
+
+    `busy` is called before each exchange with central, which may take minutes on a bad line.
+    """
     failures = 0
-    with httpx.Client(timeout=httpx.Timeout(ANSWER_S, connect=ANSWER_S)) as client:
+    hooks = {"request": [lambda _: busy()]}
+    with httpx.Client(timeout=httpx.Timeout(ANSWER_S, connect=ANSWER_S), event_hooks=hooks) as client:
         while not stop.is_set():
             try:
                 failures = 0 if upload_wanted(outbox, load_access(), client, stop) else failures + 1

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -15,12 +15,16 @@ import pytest
 from edge_agent.agent import Reader, Seen, Shutter, keep, read_plates, run
 from edge_agent.barcode import FoundCode, find_code
 from edge_agent.camera import FolderCamera
-from edge_agent.clock import read_clocks
+from edge_agent.clock import BootClock
+from edge_agent.clock_floor import saved_clock
 from edge_agent.config import CameraConfig, Config, KeepConfig
 from edge_agent.frame import CameraError, Frame, StaleFrame
 from edge_agent.outbox import Outbox
+from edge_agent.progress import Progress
+from edge_agent.troubles import Troubles
 from edge_agent.vision import Photograph, PlateView, Refused
 from protocol import codec
+from protocol.messages import Trouble
 from tests.edge_agent.bench import make_photograph, open_outbox, states
 from tests.make import NOON, make_code, make_reading
 
@@ -39,6 +43,9 @@ class Script:
         if isinstance(take, Exception):
             raise take
         return take
+
+    def check(self) -> None:
+        """It is always there."""
 
     def close(self) -> None:
         self.closed = True
@@ -65,27 +72,32 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 def bench(outbox: Any, tmp_path: Path, said: list[dict[str, Any]], **fields: Any) -> Reader:
+    say = fields.get("say", said.append)
     values: dict[str, Any] = {
         "config": Config(state_dir=tmp_path, keep=KeepConfig(free_mb=0)),
         "device_id": "bench-1",
         "model": make_reading(1).model,
-        "boot_id": "boot-1",
         "outbox": outbox,
-        "open_camera": lambda: Script(Event()),
+        "camera": Script(Event()),
         "read": see,
-        "say": said.append,
-        "clocks": read_clocks,
+        "say": say,
+        "clock": BootClock("boot-1"),
         "random_bytes": os.urandom,
-        "notify": lambda _: None,
+        "troubles": Troubles(lambda: NOON, say),
+        "progress": Progress(),
         "trouble_s": 0.01,
     }
     return Reader(**(values | fields))
 
 
+def kinds(said: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in said if event["event"] == kind]
+
+
 def test_a_reading_is_in_the_outbox_when_it_is_said_to_be_saved(tmp_path: Path, outbox: Outbox) -> None:
     stop, held = Event(), []
     camera = Script(stop, frame())
-    reader = bench(outbox, tmp_path, [], open_camera=lambda: camera, say=lambda _: held.append(states(tmp_path)))
+    reader = bench(outbox, tmp_path, [], camera=camera, say=lambda _: held.append(states(tmp_path)))
     read_plates(reader, stop, Event())
     assert [list(one.values()) for one in held] == [["pending"]]
     assert camera.closed
@@ -129,7 +141,7 @@ def test_a_bug_in_reading_is_a_refusal_and_the_next_plate_is_read(tmp_path: Path
         return see(one)
 
     camera = Script(stop, frame("a.jpg"), frame("b.jpg"))
-    read_plates(bench(outbox, tmp_path, said, open_camera=lambda: camera, read=read), stop, Event())
+    read_plates(bench(outbox, tmp_path, said, camera=camera, read=read), stop, Event())
     assert [(event["event"], event.get("reason")) for event in said] == [("refused", "internal_error"), ("saved", None)]
 
 
@@ -150,7 +162,7 @@ def test_a_full_disk_says_nothing_until_the_reading_is_kept(tmp_path: Path, outb
         """The outbox on a disk that is full three times."""
 
         def put(self, *args: Any) -> int:
-            assert not said
+            assert kinds(said, "saved") == []
             if failures:
                 raise failures.pop()
             return outbox.put(*args)
@@ -158,48 +170,53 @@ def test_a_full_disk_says_nothing_until_the_reading_is_kept(tmp_path: Path, outb
         def prune(self, *args: Any) -> None:
             """Nothing to prune."""
 
+        def troubles(self) -> tuple[()]:
+            """It knows of none."""
+            return ()
+
     camera = Script(stop, frame())
-    read_plates(bench(Full(), tmp_path, said, open_camera=lambda: camera), stop, Event())
-    assert [event["event"] for event in said] == ["saved"]
+    read_plates(bench(Full(), tmp_path, said, camera=camera), stop, Event())
+    assert [(event["event"], event.get("part")) for event in said] == [
+        ("trouble", "outbox"),
+        ("mended", "outbox"),
+        ("saved", None),
+    ]
 
 
-def test_below_the_reserve_nothing_is_photographed(tmp_path: Path, outbox: Outbox) -> None:
+def test_below_the_reserve_nothing_is_photographed_and_that_is_said(tmp_path: Path, outbox: Outbox) -> None:
     stop, said = Event(), list[dict[str, Any]]()
     config = Config(state_dir=tmp_path, keep=KeepConfig(free_mb=10**9))
-    camera = Script(stop, frame())
-    reader = bench(outbox, tmp_path, said, config=config, open_camera=lambda: camera, notify=counting(stop, 2))
-    read_plates(reader, stop, Event())
-    assert said == []
 
+    def say(event: dict[str, Any]) -> None:
+        said.append(event)
+        stop.set()
 
-def counting(stop: Event, most: int) -> Callable[[str], None]:
-    """A systemd that stops the agent at its n-th word."""
-    heard: list[str] = []
-
-    def notify(state: str) -> None:
-        heard.append(state)
-        if len(heard) >= most:
-            stop.set()
-
-    return notify
+    read_plates(bench(outbox, tmp_path, said, config=config, camera=Script(stop, frame()), say=say), stop, Event())
+    assert [(event["event"], event["part"]) for event in said] == [("trouble", "disk")]
+    assert "MB free (expected at least 1000000000 MB)" in said[0]["detail"]
 
 
 def test_a_camera_that_fails_is_tried_again(tmp_path: Path, outbox: Outbox) -> None:
     stop, said = Event(), list[dict[str, Any]]()
     camera = Script(stop, CameraError("unplugged"), frame("a.jpg"), CameraError("unplugged"), frame("b.jpg"))
-    read_plates(bench(outbox, tmp_path, said, open_camera=lambda: camera), stop, Event())
-    assert [event["photo"] for event in said] == ["a.jpg", "b.jpg"]
+    read_plates(bench(outbox, tmp_path, said, camera=camera), stop, Event())
+    assert [event["photo"] for event in kinds(said, "saved")] == ["a.jpg", "b.jpg"]
+    assert [
+        (event["event"], event.get("photo", event.get("detail"))) for event in said if event["event"] != "mended"
+    ] == [
+        ("trouble", "unplugged"),
+        ("saved", "a.jpg"),
+        ("trouble", "unplugged"),
+        ("saved", "b.jpg"),
+    ]
 
 
 def test_a_stale_frame_is_refused_shown_and_the_next_plate_is_read(tmp_path: Path, outbox: Outbox) -> None:
     stop, said = Event(), list[dict[str, Any]]()
     camera = Script(stop, frame("a.jpg"), StaleFrame(frame("a.jpg"), "the same picture twice"), frame("b.jpg"))
-    read_plates(bench(outbox, tmp_path, said, open_camera=lambda: camera), stop, Event())
-    assert [(event["event"], event.get("reason")) for event in said] == [
-        ("saved", None),
-        ("refused", "stale_frame"),
-        ("saved", None),
-    ]
+    read_plates(bench(outbox, tmp_path, said, camera=camera), stop, Event())
+    assert [event["event"] for event in said] == ["saved", "refused", "trouble", "mended", "saved"]
+    assert said[1]["reason"] == "stale_frame"
     refusal = outbox.last_refusal()
     assert refusal is not None
     assert (refusal.reason, refusal.detail) == ("stale_frame", "the same picture twice")
@@ -218,7 +235,7 @@ def test_the_same_photograph_twice_in_a_folder_is_never_stale(tmp_path: Path, ou
             stop.set()
 
     camera = FolderCamera(folder, outbox.was_captured)
-    read_plates(bench(outbox, tmp_path, [], open_camera=lambda: camera, say=say), stop, Event())
+    read_plates(bench(outbox, tmp_path, [], camera=camera, say=say), stop, Event())
     assert [event["event"] for event in said] == ["saved", "saved"]
 
 
@@ -232,7 +249,10 @@ def test_a_companion_that_breaks_starts_again_and_stops_with_the_agent(tmp_path:
         stop.set()
         stopped.wait()
 
-    run(bench(outbox, tmp_path, []), {"sync": sync}, stop, Event())
+    def work(stopped: Event) -> None:
+        stopped.wait()
+
+    run(work, {"sync": sync}, Progress(), lambda _: None, stop, trouble_s=0.01)
     assert len(starts) == 2
 
 
@@ -261,3 +281,47 @@ def test_a_photograph_without_a_code_is_kept_without_a_plate(tmp_path: Path, out
 
     event = keep(bench(outbox, tmp_path, [], read=read), frame())
     assert (event["event"], event["plate"], event["note"]) == ("saved", None, "no code in the picture")
+
+
+def test_a_reading_says_what_is_known_of_the_clock(tmp_path: Path, outbox: Outbox) -> None:
+    clock = BootClock("boot-7", quality=lambda: "synchronised")
+    event = keep(bench(outbox, tmp_path, [], clock=clock), frame())
+    (sent,) = outbox.send([event["id"]])
+    told = codec.decode_reading(sent.document).clock
+    assert (told.boot_id, told.monotonic_ns, told.quality, told.offset_s) == ("boot-7", 5, "synchronised", None)
+
+
+def test_the_time_is_saved_when_the_agent_stops(tmp_path: Path, outbox: Outbox) -> None:
+    stop = Event()
+    read_plates(bench(outbox, tmp_path, [], camera=Script(stop, frame())), stop, Event())
+    assert saved_clock(tmp_path) is not None
+
+
+def test_a_camera_that_waits_is_asked_whether_it_is_there(tmp_path: Path, outbox: Outbox) -> None:
+    stop, said = Event(), list[dict[str, Any]]()
+
+    class Unplugged(Script):
+        def check(self) -> None:
+            stop.set()
+            raise CameraError("unplugged")
+
+    config = Config(state_dir=tmp_path, camera=CameraConfig(kind="opencv"), keep=KeepConfig(free_mb=0))
+    read_plates(bench(outbox, tmp_path, said, config=config, camera=Unplugged(stop)), stop, Event())
+    assert [(event["event"], event["detail"]) for event in said] == [("trouble", "unplugged")]
+
+
+def test_what_the_outbox_finds_wrong_is_shown_with_the_rest(tmp_path: Path, outbox: Outbox) -> None:
+    stop, said, trouble = Event(), list[dict[str, Any]](), Trouble("outbox", "3 readings are damaged", NOON)
+
+    class Damaged:
+        """An outbox that has found something."""
+
+        def troubles(self) -> tuple[Trouble, ...]:
+            stop.set()
+            return (trouble,)
+
+        def prune(self, *args: Any) -> None:
+            """Nothing to prune."""
+
+    read_plates(bench(Damaged(), tmp_path, said, camera=Script(stop)), stop, Event())
+    assert said == [{"event": "trouble", "part": "outbox", "detail": "3 readings are damaged"}]

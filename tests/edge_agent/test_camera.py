@@ -155,3 +155,75 @@ def test_a_folder_that_vanishes_is_the_worlds_fault(tmp_path: Path) -> None:
 def test_without_picamera2_the_package_to_install_is_named() -> None:
     with pytest.raises(CameraError, match="sudo apt install python3-picamera2"):
         load_picamera2()
+
+
+def test_what_is_no_photograph_and_not_called_one_is_left_alone(tmp_path: Path) -> None:
+    show(tmp_path, "a.json", data=b'{"wells": 96}')
+    show(tmp_path, "b.jpg", data=b"meant as a photograph")
+    show(tmp_path, "c.dat", data=make_photograph())
+    show(tmp_path, "notes", data=b"")
+    memory = Memory()
+    camera = memory.camera(tmp_path)
+    assert memory.take(camera) == ["b.jpg", "c.dat"]
+    assert {key.split("|")[0] for key in memory.keys} == {"b.jpg", "c.dat"}
+
+
+def test_a_file_written_anew_under_its_name_is_read_again(tmp_path: Path) -> None:
+    clock, memory = ManualClock(), Memory()
+    camera = memory.camera(tmp_path, clock)
+    path = show(tmp_path, "a.jpg")
+    assert memory.take(camera) == ["a.jpg"]
+    with path.open("r+b") as file:
+        file.write(b"another")
+    os.utime(path, (1, 1))
+    clock.advance(1.1)
+    assert memory.take(camera) == ["a.jpg"]
+
+
+def test_ten_thousand_files_that_are_done_are_not_looked_at_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10_000):
+        (tmp_path / f"{number:05d}.jpg").touch()
+    os.utime(tmp_path, (0, 0))
+    clock, memory, listings = ManualClock(), Memory(), list[object]()
+    list_folder = os.listdir
+
+    def counted(folder: Path) -> list[str]:
+        # The time that it takes on a slow card.
+        listings.append(folder)
+        clock.advance(0.1)
+        return list_folder(folder)
+
+    monkeypatch.setattr(os, "listdir", counted)
+    camera = FolderCamera(tmp_path, lambda _: True, clocks=clock)
+    for _ in range(100):
+        assert camera.capture() is None
+        clock.advance(0.2)
+    assert len(listings) <= 5
+    assert memory.keys == set()
+
+
+def test_a_backlog_of_photographs_costs_one_listing_not_one_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        show(tmp_path, f"{number:05d}.jpg")
+    os.utime(tmp_path, (0, 0))
+    clock, memory, listings = ManualClock(), Memory(), list[object]()
+    list_folder = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listings.append(folder) or list_folder(folder))
+    camera, names = memory.camera(tmp_path, clock), list[str]()
+    while (frame := camera.capture()) is not None:
+        assert frame.key is not None
+        memory.keys.add(frame.key)
+        names.append(frame.name)
+    assert (len(names), names == sorted(names), len(listings)) == (300, True, 1)
+
+
+def test_a_folder_that_is_there_passes_the_check(tmp_path: Path) -> None:
+    camera = Memory().camera(tmp_path)
+    camera.check()
+    tmp_path.rmdir()
+    with pytest.raises(CameraError, match="cannot list"):
+        camera.check()

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.config import CameraConfig
 from edge_agent.frame import CameraError, Frame, StaleFrame
-from edge_agent.live_camera import FreshCamera, OpenCVCamera, PiCamera
+from edge_agent.live_camera import MOST_DROPPED, FreshCamera, OpenCVCamera, PiCamera, check_whole
 from tests.make import NOON
 from tests.standins import ManualClock
 
@@ -47,8 +47,15 @@ class FakePicamera2:
             self.released += 1
 
         return SimpleNamespace(
-            get_metadata=lambda: metadata, make_array=lambda _: np.zeros((64, 64, 3), np.uint8), release=release
+            get_metadata=lambda: metadata, make_array=lambda _: scene(128, (64, 64)), release=release
         )
+
+
+def scene(shade: int, size_px: tuple[int, int] = (128, 96)) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """What a camera sees: two halves, one a little darker, so that it is no picture of one colour."""
+    image = np.full((size_px[1], size_px[0], 3), shade, np.uint8)
+    image[:, : size_px[0] // 2] = max(0, shade - 2)
+    return image
 
 
 def frames(*changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -82,7 +89,7 @@ def test_settings_that_are_never_taken_are_named() -> None:
     device = FakePicamera2(frames(*[{"AnalogueGain": 1.0}] * 40))
     with pytest.raises(CameraError, match=r"AnalogueGain is 1.0 \(expected 2.0\)"):
         PiCamera(SETTINGS, device, clocks=ManualClock()).capture()
-    assert device.released == PiCamera.MOST_DROPPED
+    assert device.released == MOST_DROPPED
 
 
 def test_a_lens_without_a_motor_is_not_moved() -> None:
@@ -92,10 +99,10 @@ def test_a_lens_without_a_motor_is_not_moved() -> None:
 
 
 def film(path: Path, shades: list[int]) -> CameraConfig:
-    """A video file of plain frames, which OpenCV opens as it opens a camera."""
+    """A video file, which OpenCV opens as it opens a camera: each frame in another shade."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
     for shade in shades:
-        writer.write(np.full((96, 128, 3), shade, np.uint8))
+        writer.write(scene(shade))
     writer.release()
     return CameraConfig(kind="opencv", device=str(path), width=128, height=96)
 
@@ -127,6 +134,9 @@ class Takes:
     def capture(self) -> Frame:
         data, sensor_ns = self.takes.pop(0)
         return Frame(data, "live.jpg", NOON, 5, sensor_ns)
+
+    def check(self) -> None:
+        """It answers."""
 
     def close(self) -> None:
         self.closed += 1
@@ -204,3 +214,47 @@ def test_a_camera_that_ends_is_opened_again_at_the_next_capture(tmp_path: Path) 
 def test_a_camera_that_is_not_there_is_named() -> None:
     with pytest.raises(CameraError, match=r"cannot open camera '/dev/video99'"):
         OpenCVCamera(CameraConfig(kind="opencv", device="/dev/video99")).capture()
+
+
+def test_a_camera_that_waits_can_be_asked_whether_it_is_there(tmp_path: Path) -> None:
+    camera = OpenCVCamera(film(tmp_path / "bench.avi", [40] * 2), clocks=ManualClock())
+    camera.check(), camera.check()
+    with pytest.raises(CameraError, match="gives no picture"):
+        camera.check()
+
+
+def test_a_picamera_that_does_not_start_is_not_left_in_use() -> None:
+    device = FakePicamera2([])
+
+    def start() -> None:
+        raise RuntimeError("Failed to start camera")
+
+    device.start = start  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        PiCamera(SETTINGS, device, clocks=ManualClock())
+    assert device.events == ["close"]
+
+
+@pytest.mark.parametrize("shade", [0, 90, 255])
+def test_a_picture_of_one_colour_is_none(shade: int) -> None:
+    with pytest.raises(CameraError, match="of one colour"):
+        check_whole(np.full((96, 128, 3), shade, np.uint8), None)
+
+
+def test_a_picture_that_ends_early_is_none() -> None:
+    image = scene(90)
+    image[80:] = 128
+    with pytest.raises(CameraError, match="lowest part of the camera's picture is of one colour, #808080"):
+        check_whole(image, None)
+
+
+@pytest.mark.parametrize("shade", [0, 255])
+def test_a_dark_bench_and_a_light_table_are_no_fault(shade: int) -> None:
+    image = scene(90)
+    image[80:] = shade
+    check_whole(image, (128, 96))
+
+
+def test_a_picture_of_another_size_is_none() -> None:
+    with pytest.raises(CameraError, match=r"128 × 96 px \(expected 640 × 480\)"):
+        check_whole(scene(90), (640, 480))

@@ -1,6 +1,8 @@
 """The command line: quick help, exit codes, and messages that say what to do."""
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -14,6 +16,7 @@ from edge_agent.config import example_toml
 from edge_agent.enrol import enrolment_file
 from protocol.codec import as_json
 from protocol.messages import BrokerAccess, Enrolment
+from provisioning.processes import module_command, running, wait_for
 from tests.edge_agent.bench import open_outbox, put
 from tests.edge_agent.web import Answer, Request, serving
 from tests.make import make_reading_id
@@ -138,6 +141,7 @@ def test_the_doctor_names_what_is_missing_and_exits_degraded(tmp_path: Path) -> 
         "model",
         "calibration",
         "outbox",
+        "agent",
         "enrolment",
         "central",
         "broker",
@@ -147,8 +151,39 @@ def test_the_doctor_names_what_is_missing_and_exits_degraded(tmp_path: Path) -> 
     assert "wellread-agent enrol" in checks["enrolment"]["detail"]
 
 
-def test_running_with_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
+def agent_running(*arguments: str, log: Path) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    return running(module_command("edge_agent", "run", "--json", *arguments), log.with_suffix(".log"), stdout=log)
+
+
+def wait_for_event(log: Path, event: str, part: str) -> dict[str, object]:
+    def found() -> dict[str, object] | None:
+        said = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
+        return next((one for one in said if (one["event"], one.get("part")) == (event, part)), None)
+
+    return wait_for(f"{event} of {part}", found)
+
+
+@pytest.mark.system
+def test_with_a_wrong_configuration_and_a_wrong_model_the_agent_stays_and_resumes(tmp_path: Path) -> None:
+    path, log = tmp_path / "agent.toml", tmp_path / "events"
+    path.write_text("seet = 1")
+    arguments = ("--config", str(path), "--state-dir", str(tmp_path / "state"), "--folder", str(tmp_path))
+    with agent_running(*arguments, log=log) as agent:
+        assert "did you mean seat?" in str(wait_for_event(log, "trouble", "configuration")["detail"])
+        path.write_text(f'model_dir = "{tmp_path}/no-model"')
+        assert "no-model" in str(wait_for_event(log, "trouble", "model")["detail"])
+        doctored = json.loads(invoke("doctor", "--json", "--state-dir", str(tmp_path / "state")).output.split("\n")[6])
+        assert (doctored["check"], doctored["ok"], "no-model" in doctored["detail"]) == ("agent", False, True)
+        path.write_text("")
+        wait_for_event(log, "mended", "model")
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(20) == 0
+
+
+@pytest.mark.system
+def test_without_a_state_folder_that_anybody_knows_a_wrong_configuration_ends_the_agent(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
-    path.write_text(f'model_dir = "{tmp_path}/no-model"')
-    result = invoke("run", "--config", str(path), "--state-dir", str(tmp_path / "s"), "--folder", str(tmp_path))
-    assert (result.exit_code, "no-model" in result.output) == (1, True)
+    path.write_text("state_dir = 7")
+    command = module_command("edge_agent", "run", "--config", str(path))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "state_dir" in done.stderr) == (1, True)
