@@ -8,8 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, TypeVar
@@ -19,6 +18,7 @@ import click
 from edge_agent import AGENT_VERSION
 from edge_agent.config import Config, example_toml, load_config
 from edge_agent.logs import configure_logs
+from edge_agent.queue_command import COMMANDS
 
 DEGRADED: Final = 3
 
@@ -161,44 +161,13 @@ def queue(ctx: click.Context, config_file: Path | None, state_dir: Path | None, 
     config = ctx.obj = _load(config_file, state_dir=state_dir)
     if ctx.invoked_subcommand is not None:
         return
-    from edge_agent.outbox_file import count_states
+    from edge_agent.queue_command import count
 
-    counts = _look(config, count_states)
-    click.echo(json.dumps(counts) if as_json else "\n".join(f"{name:12} {n}" for name, n in counts.items()))
-
-
-@queue.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per reading and line.")
-@click.option("--all", "everything", is_flag=True, help="Also what central has.")
-@click.pass_obj
-def list_readings(config: Config, as_json: bool, everything: bool) -> None:
-    """The readings that central lacks, oldest first."""
-    from edge_agent.outbox_file import list_rows
-
-    for row in _look(config, lambda connection: list_rows(connection, everything)):
-        columns = ("seq", "state", "id", "photo", "rejected_code", "rejected_detail")
-        click.echo(
-            json.dumps(row) if as_json else "  ".join(str(row[name]) for name in columns if row[name] is not None)
-        )
+    count(config, as_json)
 
 
-@queue.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID…|all")
-@click.pass_obj
-def requeue(config: Config, ids: Sequence[str]) -> None:
-    """Send quarantined readings again (stop the agent first)."""
-    from edge_agent.outbox import Outbox
-    from edge_agent.outbox_file import OutboxError
-
-    try:
-        with closing(Outbox(config.state_dir, session="requeue")) as outbox:
-            found = outbox.requeue(ids)
-    except OutboxError as error:
-        raise click.ClickException(str(error)) from error
-    missing = [one for one in ids if one not in found and one != "all"]
-    if missing:
-        raise click.ClickException(f"not quarantined here: {', '.join(missing)} (see `wellread-agent queue list`)")
-    click.echo(f"{len(found)} readings will be sent again")
+for _name, _command in COMMANDS.items():
+    queue.add_command(_command, _name)
 
 
 @main.group(name="config")
@@ -227,16 +196,6 @@ def check(config_file: Path | None, state_dir: Path | None) -> None:
 def example() -> None:
     """Print an agent.toml with every key, what it means and its default."""
     click.echo(example_toml(), nl=False)
-
-
-def _look(config: Config, question: Callable[[Any], Any]) -> Any:
-    from edge_agent.outbox_file import OutboxError, open_for_looking
-
-    try:
-        with closing(open_for_looking(config.state_dir / "outbox.db")) as connection:
-            return question(connection)
-    except OutboxError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _say_json(event: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from edge_agent import agent, sync, uploads
+from edge_agent import agent, requests, sync, uploads
 from edge_agent.barcode import agreed, find_code
 from edge_agent.calibration import CalibrationError, InForce, check_size, compare, in_force
 from edge_agent.camera import open_camera
@@ -42,6 +42,8 @@ CONNECTING_S: Final = 60.0
 # A megabyte at 64 kbit/s takes two minutes.
 UPLOADING_S: Final = 300.0
 LOADING_S: Final = 60.0
+# A stick with a month of readings.
+IMPORTING_S: Final = 1800.0
 
 _log = structlog.get_logger(__name__)
 
@@ -213,5 +215,8 @@ def _companions(
         "sync": lambda stop: sync.run(bench.conversation, access_for_sync, sessions, jitter, stop),
         "uploads": lambda stop: uploads.run(
             bench.outbox, access, jitter, stop, lambda: progress.beat("uploads", UPLOADING_S, "giving a picture")
+        ),
+        "requests": lambda stop: requests.run(
+            bench.outbox, bench.state_dir, stop, lambda: progress.beat("requests", IMPORTING_S, "taking up a request")
         ),
     }

@@ -1,6 +1,8 @@
 """Files written as if the power goes now: temporary file, fsync, rename, fsync of the directory."""
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,24 @@ def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(descriptor)
     partial.replace(path)
+    sync_folder(path.parent)
+
+
+def write_pieces_durably(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None:
+    """The same for content that comes in pieces; if they fail half-way nothing of them stays."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(descriptor)
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
     sync_folder(path.parent)
 
 

@@ -14,10 +14,12 @@ import msgspec
 
 from edge_agent import AGENT_VERSION
 from edge_agent.durable import make_folder, write_durably
+from edge_agent.signing import public_key, signing_key
 from protocol.codec import as_json
 from protocol.messages import DeviceId, Enrolment, EnrolmentRequest
 
 # RFC 4648 §6, lower case: no 0, 1, 8 or 9 to be mistaken when someone reads a device's name aloud.
+DEVICE_ID_FILE: Final = "device_id"
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -43,7 +45,7 @@ class _Address(msgspec.Struct):
 
 def device_id(state_dir: Path, random_bytes: Callable[[int], bytes]) -> str:
     """This reader's id, made at its first start and kept for ever."""
-    path = state_dir / "device_id"
+    path = state_dir / DEVICE_ID_FILE
     if path.is_file():
         text = path.read_text(encoding="ascii").strip()
     else:
@@ -74,7 +76,8 @@ def load_access(state_dir: Path, central_url: str = "") -> Access | None:
 def enrol(central_url: str, claim_code: str, state_dir: Path, own_id: str, client: httpx.Client) -> Access:
     """Exchange a claim code for access and keep it; EnrolmentError with central's own words."""
     url = f"{central_url.rstrip('/')}/api/v1/enrolments"
-    request = EnrolmentRequest(claim_code.strip(), own_id, AGENT_VERSION)
+    key = public_key(signing_key(state_dir))
+    request = EnrolmentRequest(claim_code.strip(), own_id, AGENT_VERSION, key)
     try:
         response = client.post(url, content=as_json(request), headers={"Content-Type": "application/json"})
     except (httpx.HTTPError, httpx.InvalidURL) as error:

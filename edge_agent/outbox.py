@@ -49,6 +49,8 @@ from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal, Trouble
 # A reading that waited longer than this is history: it must not delay one that a person is waiting for.
 LIVE_S: Final = 60.0
 
+ANOTHER_DEVICE: Final = "another_device"
+
 # So many changes of state are one transaction: fewer cost a sync each, more make the log long.
 _BATCH: Final = 500
 
@@ -278,6 +280,64 @@ class Outbox:
                 return proven_document(row, self.file.document(row["seq"]), self._packer)
         raise KeyError(reading_id)
 
+    def state(self, reading_id: str) -> State | None:
+        """Where a reading stands; None if it is not here."""
+        rows = self.file.rows("SELECT state FROM readings WHERE id = ?", reading_id)
+        return state_of(rows[0]) if rows else None
+
+    def take_in(self, document: bytes, another_device: str | None = None) -> str | None:
+        """Keep a reading from an archive; None if it is new here, "" if it was here, and else what is wrong with it.
+
+        One that is damaged here is replaced. One of another device is kept aside, with these words as the reason.
+        """
+        reading = codec.decode_reading(document)
+        with self.file.lock:
+            for row in self.file.rows(f"SELECT {_SEALED} FROM readings WHERE id = ?", reading.id):
+                try:
+                    kept = proven_document(row, self.file.document(row["seq"]), self._packer)
+                except DamagedError:
+                    self._forget(row["seq"])
+                    continue
+                different = f"its digest is {codec.digest(document)} (expected {row['digest']}, which is here)"
+                return "" if kept == document else different
+            stands: dict[str, object] = {"moved": 1}
+            if another_device is not None:
+                stands |= {
+                    "state": State.QUARANTINED,
+                    "rejected_code": ANOTHER_DEVICE,
+                    "rejected_detail": another_device,
+                }
+            name = picture_file(
+                {"picture_sha256": reading.picture.sha256, "picture_media_type": reading.picture.media_type}
+            )
+            there = (self.pictures / name).is_file()
+            self._keep_row(
+                document, PictureState.WAITING if there else PictureState.NONE, None, session="import", **stands
+            )
+            self._tidy()
+        return None
+
+    def take_in_picture(self, picture: str, media_type: str, content: bytes) -> None:
+        """Keep a photograph from an archive: for a reading that comes next, or one here that lacks it."""
+        path = self.pictures / picture_file({"picture_sha256": picture, "picture_media_type": media_type})
+        with self.file.lock:
+            if not path.is_file():
+                write_durably(path, content)
+            self._with_ballast(lambda: self._have_picture(picture))
+
+    def _have_picture(self, picture: str) -> int:
+        with self.file.transaction():
+            self.file.execute(
+                "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state = ? AND state != ?",
+                [PictureState.WAITING, picture, PictureState.NONE, State.SETTLED],
+            )
+        return 0
+
+    def _forget(self, seq: int) -> None:
+        with self.file.transaction():
+            self.file.execute("DELETE FROM documents WHERE seq = ?", [seq])
+            self.file.execute("DELETE FROM readings WHERE seq = ?", [seq])
+
     def _keep_row(self, document: bytes, picture: PictureState, key: str | None = None, **stands: object) -> int:
         """Write a reading's row, synced; its sequence number."""
         moment, packed = self._clocks(), self._packer.pack(document)
@@ -308,8 +368,7 @@ class Outbox:
         for reading_id, key in unsaid:
             for row in self.file.rows("SELECT seq FROM readings WHERE id = ?", reading_id):
                 with self.file.transaction():
-                    self.file.execute("DELETE FROM documents WHERE seq = ?", [row["seq"]])
-                    self.file.execute("DELETE FROM readings WHERE seq = ?", [row["seq"]])
+                    self._forget(row["seq"])
                     self.file.execute("DELETE FROM captured WHERE key = ?", [key])
         self._backlog.add_up()
 

@@ -20,12 +20,14 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from edge_agent.durable import make_folder
 from edge_agent.outbox_salvage import keep_first_page, salvage, set_aside, unfinished
 from edge_agent.outbox_tables import NewerFileError, altered_tables, bring_up_to_date, meta, put_meta
-from edge_agent.packing import Packer
+from edge_agent.packing import Packer, PackingError
+from protocol import codec
 from protocol.delivery import State
 
 # The log is written back into the file above this, and after each new reading.
@@ -328,3 +330,19 @@ def newest_document(connection: sqlite3.Connection) -> bytes | None:
     """The canonical JSON of the reading that was captured last; PackingError if it is damaged."""
     row = connection.execute("SELECT packed FROM documents ORDER BY seq DESC LIMIT 1").fetchone()
     return Packer().unpack(row["packed"]) if row else None
+
+
+def show_row(connection: sqlite3.Connection, reading_id: str) -> dict[str, Any] | None:
+    """Everything about one reading; its document as far as it can be unpacked."""
+    row = connection.execute("SELECT * FROM readings WHERE id = ?", [reading_id]).fetchone()
+    if row is None:
+        return None
+    shown: dict[str, Any] = dict(row)
+    found = connection.execute("SELECT packed FROM documents WHERE seq = ?", [row["seq"]]).fetchone()
+    try:
+        document = Packer().unpack(found["packed"] if found else None)
+        shown["document_sha256"] = codec.digest(document)
+        shown["reading"] = msgspec.json.decode(document)
+    except (PackingError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        shown["damage"] = str(error)
+    return shown

@@ -81,12 +81,6 @@ def test_requeueing_what_is_not_quarantined_is_an_error(state: Path) -> None:
     assert (result.exit_code, "not quarantined here" in result.output) == (1, True)
 
 
-def test_requeueing_beside_a_running_agent_says_what_to_do(state: Path) -> None:
-    with closing(open_outbox(state)):
-        result = invoke("queue", "--state-dir", str(state), "requeue", "all")
-    assert (result.exit_code, "stop that one first" in result.output) == (1, True)
-
-
 def test_a_queue_that_was_never_made_is_an_error(tmp_path: Path) -> None:
     result = invoke("queue", "--state-dir", str(tmp_path / "nowhere"))
     assert (result.exit_code, "no outbox at" in result.output) == (1, True)
