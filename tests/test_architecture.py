@@ -20,6 +20,7 @@ MAY_IMPORT = {
 # Modules that decide and never act, and the modules by which Python reaches disk, network, clock or chance.
 PURE = (
     "protocol",
+    "edge_agent/conversation.py",
     "edge_agent/window.py",
     "edge_agent/retention.py",
     "edge_agent/plate_text.py",
