@@ -112,7 +112,10 @@ class Trial:
                 self.bench.send()
             except TROUBLES:
                 continue
-        return self.bench.outbox.depth().pending == 0
+        try:
+            return self.bench.outbox.depth().pending == 0
+        except TROUBLES:
+            return False
 
     def resume(self) -> None:
         """Capture as soon as it can be."""
@@ -135,7 +138,7 @@ def run_cycles(trial: Trial, cycles: int, trouble: Callable[[Path], object], *, 
             trial.resume()
         trial.bench.outbox.prune(_NOTHING_OLD, 10**9)
         with trouble(trial.folder):  # type: ignore[attr-defined]
-            assert trial.bench.outbox.depth().full or not must_drain
+            assert not must_drain or trial.bench.outbox.depth().full
             trial.refused += sum(not trial.capture() for _ in range(EACH))
             trial.drained += trial.drain()
         trial.resume()
