@@ -260,12 +260,16 @@ class Outbox:
         """Forget what central has and nobody needs here any more (see `retention`); see to the ballast."""
         most = self._keep.outbox_mb * 1_000_000 if most_reading_bytes is None else most_reading_bytes
         needed = self._keep.free_mb * 1_000_000
-        shortage = look(self._folder).shortage_bytes(needed)
-        if shortage:
-            self._pruning.trim_refused(self._keep.refused, most_bytes=0)
+
+        def forget() -> int:
+            if look(self._folder).shortage_bytes(needed):
+                self._pruning.trim_refused(self._keep.refused, most_bytes=0)
             shortage = look(self._folder).shortage_bytes(needed)
-        most_picture_bytes = min(most_picture_bytes, max(0, self._backlog.picture_bytes - shortage))
-        if self._pruning.prune(self._clocks().at, keep, most_picture_bytes, most, self._backlog):
+            self._backlog.add_up()
+            most_pictures = min(most_picture_bytes, max(0, self._backlog.picture_bytes - shortage))
+            return self._pruning.prune(self._clocks().at, keep, most_pictures, most, self._backlog)
+
+        if self._with_ballast(forget):
             self._backlog.add_up()
         if (
             ballast_plan(look(self._folder), needed, self._ballast.size_bytes, is_there=self._ballast.is_there())

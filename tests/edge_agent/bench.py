@@ -54,3 +54,8 @@ def make_photograph(text: str = "", size_px: tuple[int, int] = (320, 240)) -> by
     image = np.full((size_px[1], size_px[0], 3), 128, np.uint8)
     cv2.putText(image, text, (10, 100), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (0, 0, 0), 2)
     return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+def picture_bytes(*numbers: int) -> int:
+    """The size of the photographs of these readings."""
+    return sum(len(kept(number)[1]) for number in numbers)
