@@ -7,7 +7,7 @@ device's own rectification and a jittered homography, so that training sees the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -50,11 +50,11 @@ def write_wells(folder: Path, count: int, seed: int, processes: int = 2) -> None
     _each(partial(_write_wells_picture, folder), range(seed, seed + count), processes)
 
 
-def write_calls(folder: Path, plates: int, seed: int, processes: int = 2) -> None:
-    """Patches and soft labels of `plates` rendered plates, some twenty to a shard; the second half of them is wide."""
+def write_calls(folder: Path, plates: Mapping[Difficulty, range], processes: int = 2) -> None:
+    """Patches and soft labels of rendered plates, the seeds of each difficulty as named; twenty plates to a shard."""
     folder.mkdir(parents=True, exist_ok=True)
-    shards = range(seed, seed + plates, PLATES_PER_SHARD)
-    _each(partial(_write_calls_shard, folder, seed + plates // 2), shards, processes)
+    for difficulty, seeds in plates.items():
+        _each(partial(_write_calls_shard, folder, difficulty), seeds[::PLATES_PER_SHARD], processes)
 
 
 def detector_boxes(truth: Truth, scale: float, size_px: tuple[int, int]) -> Floats:
@@ -200,9 +200,8 @@ def _write_wells_picture(folder: Path, seed: int) -> None:
     (folder / f"{seed:07d}.json").write_text(json.dumps(np.round(boxes, 2).tolist()))
 
 
-def _write_calls_shard(folder: Path, wide_from: int, first_seed: int) -> None:
-    seeds = range(first_seed, first_seed + PLATES_PER_SHARD)
-    drawn = [draw_patches(seed, "wide" if seed >= wide_from else "varied") for seed in seeds]
+def _write_calls_shard(folder: Path, difficulty: Difficulty, first_seed: int) -> None:
+    drawn = [draw_patches(seed, difficulty) for seed in range(first_seed, first_seed + PLATES_PER_SHARD)]
     patches = np.concatenate([even_levels(of_plate) for of_plate, _ in drawn])
     soft = np.concatenate([votes for _, votes in drawn])
     np.savez(folder / f"{first_seed:07d}.npz", patches=patches, soft=soft)

@@ -129,7 +129,7 @@ def _beyond(what: Measuring) -> dict[str, Any]:
     varied_seeds = range(VARIED_SEED, VARIED_SEED + max(what.beyond // 4, 1))
     varied = over_seeds(partial(read_varied_twice, what.release, what.floats), varied_seeds)
     kinds = {
-        "outside_the_training_range": agreement(both),
+        "everything_out_of_range_at_once": agreement(both),
         "as_hard_as_in_training": agreement([seen for seen in varied if seen is not None]),
     }
     if what.has_photographs:

@@ -136,7 +136,7 @@ class Ranges:
     @property
     def kept(self) -> bool:
         """Whether bench, plate and camera are a well-kept bench's, but for what is swept."""
-        return self.difficulty in {"plain", "swept"}
+        return self.difficulty in {"plain", "natural", "carded", "swept"}
 
     def outside(self, name: str) -> bool:
         """Whether this parameter is the one that is swept, or one of the group."""
@@ -154,7 +154,8 @@ class Ranges:
         if self.outside(name):
             return self._uniform(self._side(parameter))
         if self.kept:
-            natural = parameter.natural and self.difficulty == "swept"
+            natural = parameter.natural and self.difficulty != "plain"
+            natural = natural or (self.difficulty == "carded" and name.startswith("card_"))
             return self._drawn(parameter.training if natural else parameter.kept, parameter.spread[natural])
         stressed = self.difficulty == "beyond" and parameter.stressed
         value = self._drawn(parameter.training, 0.0 if stressed else parameter.spread[1])

@@ -25,7 +25,7 @@ FOOTPRINT_MM = (PLATE_WIDTH_MM, PLATE_HEIGHT_MM)
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Image = NDArray[np.uint8]
-Difficulty = Literal["plain", "varied", "wide", "beyond", "swept"]
+Difficulty = Literal["plain", "natural", "carded", "varied", "wide", "beyond", "swept"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,11 @@ class PlateSpec:
 
     code       text of a QR code on a card beside the plate (with "varied", sometimes none of it is readable)
     size_px    width, height of the picture
-    difficulty "plain": a well-kept bench, unambiguous wells; "varied": everything that training should survive;
+    difficulty "plain": a well-kept bench, unambiguous wells; "natural": a well-kept bench, wells as they come;
+               "carded": that, on a card of any colour that training has;
+               "varied": everything that training should survive;
                "wide": that, and more often near the ends of its ranges; "beyond": whole titrations whose looks and
-               camera lie partly outside what training draws; "swept": a well-kept bench with wells as they come
+               camera lie partly outside what training draws; "swept": natural, but for one thing out of range
     outside    of a swept plate: which of `ranges.GROUPS` lies outside the range of training
     turn_deg   how far the plate is turned in the picture, clockwise; None lets the difficulty decide
     fill       share of the picture's length that the plate takes; None lets the difficulty decide
@@ -148,7 +150,7 @@ def draw_calls(rng: np.random.Generator, spec: PlateSpec) -> NDArray[np.int64]:
     """A class index per well: the prescribed ones, the others as the difficulty has it."""
     geometry = FORMATS[spec.plate_format]
     drawn = _titration(rng, geometry.rows, geometry.columns)
-    if spec.difficulty in {"varied", "wide"} and spec.calls is None:
+    if spec.difficulty in {"natural", "carded", "varied", "wide"} and spec.calls is None:
         style = rng.random()
         if style < 0.5:
             drawn = rng.choice(5, geometry.rows * geometry.columns, p=[0.32, 0.22, 0.16, 0.20, 0.10])

@@ -2,6 +2,7 @@
 
     python -m models.training.train wells --start train-data/wells-v2.pt
     python -m models.training.train calls
+    python -m models.training.train settle --start train-data/calls.pt
 
 Steps and seeds are fixed, so a run can be repeated (to the rounding of the machine); an average of the weights over
 the steps is what is kept. Needs the train extra.
@@ -13,7 +14,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -29,11 +30,24 @@ from models.training.augment import recolour_patches, vary_picture
 from models.training.dataset import PLATES_PER_SHARD, load_calls, write_calls, write_wells
 from models.training.losses import DetectorLoss, assign
 from models.training.nets import CallsNet, WellsNet
-from models.training.spec import Floats, Image
+from models.training.spec import Difficulty, Floats, Image
 
 DATA = Path("train-data")
 WELLS_SEED, CALLS_SEED, TRAIN_SEED = 1_000_000, 2_000_000, 7
-WELLS_RATE, CALLS_RATE = 2e-3, 3e-3
+WELLS_RATE, CALLS_RATE, SETTLE_RATE = 2e-3, 3e-3, 1.5e-3
+CALLS_EPOCHS, SETTLE_EPOCHS = 12, 2
+# Every look that training has, half of it drawn near the ends of its ranges.
+CALLS_PLATES: Mapping[Difficulty, range] = {
+    "varied": range(CALLS_SEED, CALLS_SEED + 1600),
+    "wide": range(CALLS_SEED + 1600, CALLS_SEED + 3200),
+}
+# To settle: well-kept benches among the others, or the boundary of button and tear stays as soft as on bad pictures.
+SETTLE_PLATES: Mapping[Difficulty, range] = {
+    "natural": range(CALLS_SEED + 3200, CALLS_SEED + 3680),
+    "carded": range(CALLS_SEED + 3680, CALLS_SEED + 4160),
+    "varied": range(CALLS_SEED, CALLS_SEED + 400),
+    "wide": range(CALLS_SEED + 1600, CALLS_SEED + 2000),
+}
 Batch = TypeVar("Batch")
 
 
@@ -108,7 +122,8 @@ def train_calls(
     for epoch in range(epochs):
         losses = []
         for index, (inputs, votes) in enumerate(_ahead(_calls_batches(patches, soft, rng, batch))):
-            _set_rate(optimiser, rate, epoch * per_epoch + index, epochs * per_epoch, warm=200)
+            steps = epochs * per_epoch
+            _set_rate(optimiser, rate, epoch * per_epoch + index, steps, warm=min(200, steps // 10))
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(inputs.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(logits.float(), votes)
@@ -204,12 +219,12 @@ def _set_rate(optimiser: torch.optim.Optimizer, peak: float, step: int, steps: i
 def main() -> None:
     """Command line: render what is missing, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=["wells", "calls"])
-    parser.add_argument("--renders", type=int, help="pictures (wells, 4400) or plates (calls, 3200) to render")
+    parser.add_argument("network", choices=["wells", "calls", "settle"])
+    parser.add_argument("--renders", type=int, default=4400, help="pictures to render for wells")
     parser.add_argument("--steps", type=int, default=2800)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, help=f"calls {CALLS_EPOCHS}, settle {SETTLE_EPOCHS}")
     parser.add_argument("--start", type=Path, help="weights to go on from")
-    parser.add_argument("--rate", type=float, help=f"highest learning rate (wells {WELLS_RATE}, calls {CALLS_RATE})")
+    parser.add_argument("--rate", type=float, help="highest learning rate, if not the network's own")
     parser.add_argument("--seed", type=int, default=TRAIN_SEED, help="of calls; another one writes calls-seed<N>.pt")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -218,18 +233,19 @@ def main() -> None:
     folder = DATA / arguments.network
     if arguments.network == "wells":
         if not folder.exists():
-            write_wells(folder, arguments.renders or 4400, WELLS_SEED, arguments.threads)
+            write_wells(folder, arguments.renders, WELLS_SEED, arguments.threads)
         train_wells(folder, DATA / "wells.pt", arguments.steps, arguments.start, rate=arguments.rate or WELLS_RATE)
     else:
+        settling = arguments.network == "settle"
         if not folder.exists():
-            write_calls(folder, arguments.renders or 3200, CALLS_SEED, arguments.threads)
+            write_calls(folder, SETTLE_PLATES if settling else CALLS_PLATES, arguments.threads)
         name = "calls.pt" if arguments.seed == TRAIN_SEED else f"calls-seed{arguments.seed}.pt"
         train_calls(
             folder,
             DATA / name,
-            arguments.epochs,
+            arguments.epochs or (SETTLE_EPOCHS if settling else CALLS_EPOCHS),
             arguments.start,
-            rate=arguments.rate or CALLS_RATE,
+            rate=arguments.rate or (SETTLE_RATE if settling else CALLS_RATE),
             seed=arguments.seed,
         )
 

@@ -61,13 +61,20 @@ def test_of_a_plate_beyond_every_second_stressed_parameter_is_outside() -> None:
     assert not outside(drawn("lamp", "beyond"), PARAMETERS["lamp"]).any()
 
 
+KINDS: tuple[Difficulty, ...] = ("varied", "wide")
+
+
 def test_wide_plates_lie_more_often_near_the_ends_than_varied_ones() -> None:
     low, high = PARAMETERS["haze"].training
     ends = {kind: np.mean(np.abs(drawn("haze", kind) - (low + high) / 2) > (high - low) / 6) for kind in KINDS}
     assert ends["wide"] > ends["varied"] + 0.1
 
 
-KINDS: tuple[Difficulty, ...] = ("varied", "wide")
+def test_a_carded_plate_is_a_kept_bench_on_any_card() -> None:
+    assert drawn("card_hue", "carded").min() < 60 < 300 < drawn("card_hue", "carded").max()
+    assert {*drawn("blur", "carded"), *drawn("blur", "natural")} == {PARAMETERS["blur"].kept[0]}
+    low, high = PARAMETERS["card_hue"].kept
+    assert low <= drawn("card_hue", "natural").min() <= drawn("card_hue", "natural").max() <= high
 
 
 def test_counts_are_whole_numbers_with_both_ends() -> None:
