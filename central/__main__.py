@@ -1,21 +1,18 @@
-"""`wellread-central`: serve · migrate · user · device · export · dead-letters. Settings come from `WELLREAD_…`.
+"""`wellread-central`: serve · migrate · user · device · export · import · backup · restore · dead-letters.
 
-Each command is a few lines around one function of the package; what goes wrong is one line that names the value.
+Settings come from `WELLREAD_…`. Each command is a few lines around one function of the package; what goes wrong is one
+line that names the value.
 """
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import msgspec
 
-from central.settings import Settings, load_settings
-
-_T = TypeVar("_T")
+from central.command import data_dir_option, json_option, load, nothing, now, on_database, print_json, read_database
+from central.copies_command import backup, import_archives, restore
+from central.settings import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,28 +21,11 @@ def main() -> None:
     """The central server of Wellread."""
 
 
-def _data_dir(command: Callable[..., Any]) -> Callable[..., Any]:
-    kind = click.Path(file_okay=False, path_type=Path)
-    return click.option("--data-dir", type=kind, help="Folder of database, pictures and keys.")(command)
-
-
-def _json(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-
-
-def _load(**given: Any) -> Settings:
-    """Settings from the environment, then from the command line."""
-    try:
-        return msgspec.structs.replace(load_settings(), **{name: v for name, v in given.items() if v is not None})
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
 @main.command()
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 for any free one.")
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the address here once up.")
-@_data_dir
+@data_dir_option
 def serve(host: str | None, port: int | None, ready_file: Path | None, data_dir: Path | None) -> None:
     """Run central: web server, ingest, and Mosquitto where no broker is given."""
     from central.db import DATABASE_ERRORS
@@ -53,7 +33,7 @@ def serve(host: str | None, port: int | None, ready_file: Path | None, data_dir:
     from central.serve import ServeError, Serving, write_ready
     from central.serve import serve as run
 
-    settings = _load(host=host, port=port, data_dir=data_dir)
+    settings = load(host=host, port=port, data_dir=data_dir)
     configure_logs()
 
     def announce(serving: Serving) -> None:
@@ -71,10 +51,10 @@ def serve(host: str | None, port: int | None, ready_file: Path | None, data_dir:
 
 
 @main.command()
-@_data_dir
+@data_dir_option
 def migrate(data_dir: Path | None) -> None:
     """Bring the database to this version's tables."""
-    _on_database(_load(data_dir=data_dir), _nothing, new=True)
+    on_database(load(data_dir=data_dir), nothing, new=True)
     click.echo("the database has this version's tables")
 
 
@@ -87,7 +67,7 @@ def user() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(["admin", "viewer"]), required=True, help="What they may do.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
-@_data_dir
+@data_dir_option
 def user_add(name: str, role: Any, password_stdin: bool, data_dir: Path | None) -> None:
     """Let someone sign in."""
     from central.auth import add_user
@@ -96,9 +76,9 @@ def user_add(name: str, role: Any, password_stdin: bool, data_dir: Path | None) 
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    settings = _load(data_dir=data_dir)
-    add = lambda engine: add_user(engine, name=name, password=password, role=role, now=_now())  # noqa: E731
-    person = _on_database(settings, add, new=True)
+    settings = load(data_dir=data_dir)
+    add = lambda engine: add_user(engine, name=name, password=password, role=role, now=now())  # noqa: E731
+    person = on_database(settings, add, new=True)
     click.echo(f"{person.name} may sign in as {person.role}")
 
 
@@ -109,32 +89,32 @@ def device() -> None:
 
 @device.command("claim")
 @click.argument("name")
-@_json
-@_data_dir
+@json_option
+@data_dir_option
 def device_claim(name: str, as_json: bool, data_dir: Path | None) -> None:
     """Make a one-time code that enrols a reader under this name."""
     from central.fleet import create_claim
     from central.serve import known_url
 
-    settings = _load(data_dir=data_dir)
-    claim = _on_database(settings, lambda engine: create_claim(engine, name, by="command line", now=_now()), new=True)
+    settings = load(data_dir=data_dir)
+    claim = on_database(settings, lambda engine: create_claim(engine, name, by="command line", now=now()), new=True)
     command = f"wellread-agent enrol {claim.code} --central {known_url(settings)}"
     if as_json:
-        _print_json({"claim_code": claim.code, "name": claim.name, "expires_at": claim.expires_at, "command": command})
+        print_json({"claim_code": claim.code, "name": claim.name, "expires_at": claim.expires_at, "command": command})
         return
     click.echo(f"Good once, until {claim.expires_at:%Y-%m-%d %H:%M} UTC. On the reader:\n\n  {command}\n")
 
 
 @device.command("list")
-@_json
-@_data_dir
+@json_option
+@data_dir_option
 def device_list(as_json: bool, data_dir: Path | None) -> None:
     """Every device, with when it was last heard of."""
-    from central.queries import list_devices
+    from central.fleet_queries import list_devices
 
-    rows = _read(_load(data_dir=data_dir), list_devices)
+    rows = read_database(load(data_dir=data_dir), list_devices)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         online = "online" if row.status is not None and row.status.online else "offline"
@@ -145,12 +125,12 @@ def device_list(as_json: bool, data_dir: Path | None) -> None:
 
 @device.command("revoke")
 @click.argument("device_id")
-@_data_dir
+@data_dir_option
 def device_revoke(device_id: str, data_dir: Path | None) -> None:
     """Shut a device out; its runs stay. A running central takes notice within two seconds."""
     from central.fleet import revoke
 
-    known = _on_database(_load(data_dir=data_dir), lambda engine: revoke(engine, device_id, now=_now()))
+    known = on_database(load(data_dir=data_dir), lambda engine: revoke(engine, device_id, now=now()))
     if not known:
         raise click.ClickException(f"no device {device_id!r} (expected one of `wellread-central device list`)")
     click.echo(f"{device_id} is shut out")
@@ -165,7 +145,7 @@ def export() -> None:
 @click.argument("submission")
 @click.option("--test", help="One test of the submission; all of them without.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write; - for stdout.")
-@_data_dir
+@data_dir_option
 def export_labware(submission: str, test: str | None, output: Path, data_dir: Path | None) -> None:
     """The distribution of a submission as a LabWare interface file."""
     from central.aggregate import summarise
@@ -173,7 +153,7 @@ def export_labware(submission: str, test: str | None, output: Path, data_dir: Pa
     from central.files import write_durably
     from central.queries import submission_runs
 
-    runs = _read(_load(data_dir=data_dir), lambda connection: submission_runs(connection, submission, test))
+    runs = read_database(load(data_dir=data_dir), lambda connection: submission_runs(connection, submission, test))
     if not runs:
         wanted = f"{submission!r}" if test is None else f"{submission!r}, test {test!r}"
         raise click.ClickException(f"no runs of submission {wanted} (expected one that has been read)")
@@ -189,64 +169,24 @@ def export_labware(submission: str, test: str | None, output: Path, data_dir: Pa
 
 @main.command("dead-letters")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many, newest first.")
-@_json
-@_data_dir
+@json_option
+@data_dir_option
 def dead_letters(limit: int, as_json: bool, data_dir: Path | None) -> None:
     """Messages that could not be accepted; their bytes are kept in the database."""
-    from central.queries import list_dead_letters
+    from central.fleet_queries import list_dead_letters
 
-    letters = _read(_load(data_dir=data_dir), lambda connection: list_dead_letters(connection, limit=limit))
+    letters = read_database(load(data_dir=data_dir), lambda connection: list_dead_letters(connection, limit=limit))
     if as_json:
-        _print_json(letters)
+        print_json(letters)
         return
     for letter in letters:
         came = f"{letter.received_at:%Y-%m-%d %H:%M} UTC, {letter.times}x"
         click.echo(f"{letter.number}  {came}  {letter.topic}  {letter.code}: {letter.detail}")
 
 
-def _on_database(settings: Settings, use: Callable[[Any], Awaitable[_T]], *, new: bool = False) -> _T:
-    """Use an engine once; `new` makes the tables first, where a command may be the first one ever."""
-    from central.db import DATABASE_ERRORS, make_engine
-    from central.db import migrate as bring_up
-
-    async def run() -> _T:
-        if new:
-            await bring_up(settings)
-        engine = make_engine(settings.database)
-        try:
-            return await use(engine)
-        finally:
-            await engine.dispose()
-
-    try:
-        return asyncio.run(run())
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    except DATABASE_ERRORS as error:
-        reason = str(getattr(error, "orig", None) or error)
-        raise click.ClickException(f"the database cannot be used: {reason} (see `wellread-central migrate`)") from error
-
-
-def _read(settings: Settings, query: Callable[[Any], Awaitable[_T]]) -> _T:
-    from central.db import reading
-
-    async def read(engine: Any) -> _T:
-        async with reading(engine) as connection:
-            return await query(connection)
-
-    return _on_database(settings, read)
-
-
-async def _nothing(_engine: Any) -> None:
-    """`migrate` needs no more than the tables."""
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+main.add_command(import_archives)
+main.add_command(backup)
+main.add_command(restore)
 
 
 if __name__ == "__main__":

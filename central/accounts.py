@@ -23,7 +23,7 @@ from central.gaps import device_accounts, join_stretches, scattered
 from central.ingest import keep_refused
 from central.link import Message
 from central.plan import Refused, plan_ledger
-from central.tables import devices, other_places, runs
+from central.tables import devices, images, other_places, runs
 from protocol.ledger import Entry, compare
 from protocol.messages import VERSION, Ack, DeviceStatus, Held, Ledger, LedgerDay
 
@@ -31,6 +31,8 @@ from protocol.messages import VERSION, Ack, DeviceStatus, Held, Ledger, LedgerDa
 _PAGE: Final = 2000
 # Ranges in one answer: 100 kB on the wire at the very most.
 _MOST_RANGES: Final = 5000
+# The next ledger asks for more.
+_MOST_WANTED: Final = 500
 # A ledger that comes sooner after the last one of its device waits until then.
 LEDGER_AT_MOST_EVERY_S: Final = 5.0
 
@@ -166,12 +168,12 @@ class Accounts:
 async def answers_to(engine: AsyncEngine, ledger: Ledger) -> AsyncIterator[Ack]:
     """The answers to a ledger, at least one of them; none at all for a device that may not deliver.
 
-    Each day is read in pages, on a connection that is given back between days, so that nothing else waits for long.
+    Each day is read in pages, on a connection that is given back between days, so that nothing else waits for long. The
+    last answer asks for pictures that are not here, as after a restore without them.
     """
     if not await _may_deliver(engine, ledger.device_id):
         return
     held: list[Held] = []
-    answered = False
     for day in ledger.days:
         entries = await _entries(engine, ledger, day)
         differs = await asyncio.to_thread(compare, day, entries)
@@ -179,15 +181,31 @@ async def answers_to(engine: AsyncEngine, ledger: Ledger) -> AsyncIterator[Ack]:
             held.append(differs)
         if sum(len(each.ranges) for each in held) >= _MOST_RANGES:
             yield Ack(VERSION, ledger.epoch, held=tuple(held))
-            held, answered = [], True
-    if held or not answered:
-        yield Ack(VERSION, ledger.epoch, held=tuple(held))
+            held = []
+    yield Ack(VERSION, ledger.epoch, held=tuple(held), wanted=await _wanted(engine, ledger))
 
 
 async def _may_deliver(engine: AsyncEngine, device_id: str) -> bool:
     query = select(devices.c.id).where(devices.c.id == device_id, devices.c.revoked_at.is_(None))
     async with reading(engine) as connection:
         return await connection.scalar(query) is not None
+
+
+async def _wanted(engine: AsyncEngine, ledger: Ledger) -> tuple[str, ...]:
+    """Pictures of the readings that the device still holds and that are not here, the newest of them."""
+    first = min((day.ranges[0][0] for day in ledger.days), default=None)
+    if first is None:
+        return ()
+    query = (
+        select(runs.c.image_sha256)
+        .outerjoin(images, images.c.sha256 == runs.c.image_sha256)
+        .where(runs.c.device_id == ledger.device_id, runs.c.epoch == ledger.epoch, runs.c.seq >= first)
+        .where(images.c.sha256.is_(None))
+        .order_by(runs.c.seq.desc())
+        .limit(_MOST_WANTED)
+    )
+    async with reading(engine) as connection:
+        return tuple(dict.fromkeys(await connection.scalars(query)))
 
 
 async def _online(connection: AsyncConnection) -> set[str]:

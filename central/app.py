@@ -3,6 +3,7 @@
 The lifespan owns the engine, the broker, the ingest loop and the live streams, and closes them in the opposite order.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -14,10 +15,11 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central import api, broker, dashboard, docs
+from central import api, broker, dashboard, docs, images
 from central.access import authorise
 from central.auth import People
 from central.broker import Broker
+from central.broker_child import cancelled
 from central.db import make_engine
 from central.headers import safety_headers
 from central.ingest import NewRun
@@ -53,6 +55,7 @@ def create_app(
 
     async def _start(stack: AsyncExitStack, engine: AsyncEngine, live: Live) -> Parts:
         people = People(engine, TokenKey.load(settings.data_dir), now)
+        stack.push_async_callback(cancelled, asyncio.create_task(images.kept_swept(settings.images_dir)))
         if not with_ingest:
             return Parts(settings, engine, people, live, now, accounts, None)
         mosquitto = await stack.enter_async_context(broker.running(settings, engine))

@@ -1,15 +1,17 @@
 """Pictures on disk, named by their SHA-256 and nothing else: the same picture twice is one file.
 
-Uploads resume: bytes are appended to a `.part` file at the offset that it has, and only a whole file with the right
+Uploads resume: bytes are appended to a file in `parts/` at the offset that it has, and only a whole file with the right
 digest is renamed into place, synced, before its row is written. A path is made from a checked digest only.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import BufferedRandom
 from pathlib import Path
@@ -23,6 +25,12 @@ from central.files import sync_folder
 from central.tables import images
 
 MAX_IMAGE_BYTES: Final = 25 * 1024 * 1024
+
+# A device that was away for longer begins a picture anew; a thousand devices in the middle of one need not.
+LONGEST_PART_S: Final = 7 * 24 * 3600.0
+MOST_PART_BYTES: Final = 4 * 1024 * 1024 * 1024
+_PARTS: Final = "parts"
+_SWEEP_EVERY_S: Final = 3600.0
 
 MediaType = Literal["image/jpeg", "image/png"]
 
@@ -86,6 +94,7 @@ def append(folder: Path, sha256: str, start: int, total: int, chunk: bytes) -> i
         raise ImageError(f"a piece that ends at {start + len(chunk)} (expected at most the picture's {total} bytes)")
     whole = _place(folder, sha256)
     whole.parent.mkdir(parents=True, exist_ok=True)
+    _part(whole).parent.mkdir(exist_ok=True)
     with _locked(whole) as part:
         if part is None:
             return whole.stat().st_size
@@ -121,6 +130,46 @@ def finish(folder: Path, sha256: str) -> StoredImage:
     return _stored(whole, sha256)
 
 
+def store(folder: Path, sha256: str, content: bytes) -> StoredImage:
+    """A whole picture at once; what an upload left of it is gone on with, or begun again where it was damaged."""
+    try:
+        return _store_rest(folder, sha256, content)
+    except WrongDigestError:
+        return _store_rest(folder, sha256, content)
+
+
+def _store_rest(folder: Path, sha256: str, content: bytes) -> StoredImage:
+    held = min(offset(folder, sha256), len(content))
+    append(folder, sha256, held, len(content), content[held:])
+    return finish(folder, sha256)
+
+
+def sweep(folder: Path, now_s: float, *, longest_s: float = LONGEST_PART_S, most_bytes: int = MOST_PART_BYTES) -> int:
+    """Remove uploads that nobody has gone on with for long, and the oldest beyond the bound on bytes; how many."""
+    parts = sorted(_parts(folder), key=lambda part: part[1], reverse=True)
+    removed, held = 0, 0
+    for path_, changed_s, size in parts:
+        held += size
+        if now_s - changed_s > longest_s or held > most_bytes:
+            path_.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+async def kept_swept(folder: Path) -> None:
+    """Sweep every hour, for ever."""
+    while True:
+        await asyncio.to_thread(sweep, folder, time.time())
+        await asyncio.sleep(_SWEEP_EVERY_S)
+
+
+def _parts(folder: Path) -> Iterator[tuple[Path, float, int]]:
+    for path_ in (folder / _PARTS).glob("*.part"):
+        with suppress(FileNotFoundError):  # finished meanwhile
+            found = path_.lstat()
+            yield path_, found.st_mtime, found.st_size
+
+
 async def record(connection: AsyncConnection, image: StoredImage, *, device_id: str, now: datetime) -> None:
     """Write the row of a finished picture, once."""
     values = msgspec.structs.asdict(image) | {"stored_at": now, "device_id": device_id}
@@ -134,7 +183,7 @@ def _place(folder: Path, sha256: str) -> Path:
 
 
 def _part(whole: Path) -> Path:
-    return whole.with_suffix(".part")
+    return whole.parents[2] / _PARTS / f"{whole.name}.part"
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from central.api.paths import DevicePath, missing
 from central.auth import Person
 from central.db import reading
 from central.fleet import Claim, ClaimError, create_claim, redeem, revoke
+from central.fleet_queries import DeviceRow, list_devices
 from central.gaps import OutboxAccount
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.problems import ProblemError
-from central.queries import DeviceRow, list_devices
 from protocol.messages import ClockQuality, Enrolment, EnrolmentRequest, OutboxDepth, Refusal, Trouble
 
 DeviceName = Annotated[str, msgspec.Meta(max_length=200, examples=["Bench 2"])]

@@ -23,8 +23,9 @@ from central.api.submissions import labware_url, runs_of, summaries
 from central.dashboard import bench
 from central.dashboard.words import bars, endpoint_lines, facts, heads, legend, plate_map, run_line
 from central.db import reading
+from central.fleet_queries import list_dead_letters, list_devices
 from central.parts import CentralRequest, Parts, Wired, person_of
-from central.queries import get_run, list_dead_letters, list_devices, list_runs, list_submissions
+from central.queries import get_run, list_runs, list_submissions
 
 PAGE_SIZE: Final = 50
 LETTERS_SHOWN: Final = 20

@@ -6,8 +6,8 @@ import pytest
 
 from central.api.devices import device_out
 from central.dashboard.bench import backlog, holes, remarks, size, span
+from central.fleet_queries import DeviceRow
 from central.gaps import account
-from central.queries import DeviceRow
 from protocol.messages import Clock, DeviceStatus, OutboxDepth
 from tests.make import NOON
 

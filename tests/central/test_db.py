@@ -5,6 +5,7 @@ import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -15,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import insert_ignore, keep_a_log, make_engine, migrate, migration_config, reading, transaction
 from central.settings import Settings
-from central.tables import claims, images, metadata
+from central.tables import claims, dead_letters, images, metadata, runs, stretches
+from protocol.codec import compress
+from protocol.messages import Clock
 from tests.central.conftest import DATABASES
-from tests.make import NOON
+from tests.make import NOON, make_document
 
 pytestmark = pytest.mark.anyio
 
@@ -147,3 +150,34 @@ async def test_sqlite_syncs_every_commit(tmp_path: Path) -> None:
         found = [await connection.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous")]
     await engine.dispose()
     assert found == ["wal", 2]  # 2 is FULL
+
+
+async def test_runs_of_the_first_tables_get_what_their_documents_say(engine: AsyncEngine) -> None:
+    clock = Clock("boot-7", 5_000_000_000, "synchronised", 0.25)
+    documents = {seq: compress(make_document(seq, clock=clock)) for seq in (1, 2, 4)}
+    async with transaction(engine) as connection:
+        await connection.run_sync(lambda sync: command.downgrade(migration_config(sync), "0001"))
+        for seq, document in documents.items():
+            row = {
+                "id": f"{seq:036d}", "device_id": "bench-1", "epoch": "e", "seq": seq, "digest": "d",
+                "document": document, "historical": False, "captured_at": NOON, "received_at": NOON,
+                "profile": "hi-96", "profile_version": 1,
+                "plate_format": 96, "wells": "{}", "endpoints": "{}", "model": "m", "image_sha256": "i",
+            }  # fmt: skip
+            names = ", ".join(row)
+            await connection.execute(text(f"INSERT INTO runs ({names}) VALUES (:{', :'.join(row)})"), row)
+        await connection.execute(
+            text(
+                "INSERT INTO dead_letters (received_at, topic, code, detail, digest, times, payload)"
+                " VALUES (:at, 't', 'undecodable', 'd', 'x', 2, :payload)"
+            ),
+            {"at": NOON, "payload": b"rubble"},
+        )
+        await connection.run_sync(lambda sync: command.upgrade(migration_config(sync), "head"))
+    async with reading(engine) as connection:
+        columns = (runs.c.boot_id, runs.c.monotonic_ns, runs.c.clock_quality, runs.c.clock_offset_s)
+        assert {tuple(row) for row in await connection.execute(select(*columns))} == {msgspec.structs.astuple(clock)}
+        places = select(stretches.c.first, stretches.c.last).order_by(stretches.c.first)
+        assert [tuple(row) for row in await connection.execute(places)] == [(1, 2), (4, 4)]
+        letter = select(dead_letters.c.bytes, dead_letters.c.kept, dead_letters.c.times)
+        assert [tuple(row) for row in await connection.execute(letter)] == [(6, True, 2)]

@@ -19,7 +19,7 @@ from central.fleet import (
     redeem,
     revoke,
 )
-from central.queries import DeviceRow, list_devices
+from central.fleet_queries import DeviceRow, list_devices
 from central.tables import claims, devices
 from protocol.messages import VERSION, DeviceStatus, Enrolment, EnrolmentRequest
 from tests.central.wire import ADDRESS, enrol

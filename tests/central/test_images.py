@@ -1,6 +1,7 @@
 """Pictures on disk: resumed at the right byte, verified whole, never written outside their folder."""
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_only_a_digest_names_a_file(tmp_path: Path, name: str) -> None:
 def test_a_link_in_the_place_of_an_upload_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"")
-    link = tmp_path / JPEG_ID[:2] / JPEG_ID[2:4] / f"{JPEG_ID}.part"
+    link = tmp_path / "parts" / f"{JPEG_ID}.part"
     link.parent.mkdir(parents=True)
     link.symlink_to(victim)
     with pytest.raises(OSError, match="symbolic links"):
@@ -153,3 +154,13 @@ async def test_the_row_of_a_picture_is_written_once(engine: AsyncEngine) -> None
         row = await get_image(connection, JPEG_ID)
     assert row is not None
     assert (row.bytes, row.media_type, row.stored_at, row.device_id) == (len(JPEG), "image/jpeg", NOON, "bench-1")
+
+
+def test_uploads_that_nobody_goes_on_with_are_swept_and_the_oldest_beyond_the_bound(tmp_path: Path) -> None:
+    now_s = 1_000_000.0
+    for number, age_s in enumerate((10, 20, 30, 9000)):
+        name = f"{number:064x}"
+        images.append(tmp_path, name, 0, 1000, bytes(400))
+        os.utime(tmp_path / "parts" / f"{name}.part", (now_s - age_s, now_s - age_s))
+    assert images.sweep(tmp_path, now_s, longest_s=3600, most_bytes=800) == 2
+    assert sorted(part.name[:64] for part in (tmp_path / "parts").iterdir()) == [f"{n:064x}" for n in (0, 1)]

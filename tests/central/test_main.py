@@ -202,3 +202,33 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
         refused = run(Settings(data_dir=tmp_path / "other"), "serve", "--port", port)
     assert refused.exit_code == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in refused.output
+
+
+def test_a_backup_is_one_command_and_so_is_its_way_back(settings: Settings, tmp_path: Path) -> None:
+    fill(settings, make_delivery(1), make_delivery(2))
+    target = tmp_path / "central.tar"
+    written = run(settings, "backup", str(target))
+    assert (written.exit_code, written.output) == (0, f"{target}: 2 runs, 1 devices, 0 pictures\n")
+    elsewhere = Settings(data_dir=tmp_path / "elsewhere")
+    restored = run(elsewhere, "restore", str(target))
+    assert restored.exit_code == 0, restored.output
+    assert "2 runs, 1 devices" in restored.output
+    assert "2 runs" not in run(elsewhere, "restore", str(target)).output  # not empty any more
+    (listed,) = json.loads(run(elsewhere, "device", "list", "--json").stdout)
+    assert listed["runs"] == 2
+
+
+def test_a_running_central_is_not_restored_under_its_feet(tmp_path: Path) -> None:
+    data = Settings(data_dir=tmp_path / "data")
+    with serving(tmp_path / "data"):
+        assert run(data, "backup", str(tmp_path / "b.tar")).exit_code == 0
+        refused = run(data, "restore", str(tmp_path / "b.tar"), "--replace")
+    assert (refused.exit_code, "stop it first" in refused.output) == (1, True)
+
+
+def test_an_archive_of_nobody_is_one_clear_line(settings: Settings, tmp_path: Path) -> None:
+    fill(settings)
+    rubble = tmp_path / "rubble"
+    rubble.write_bytes(b"rubble")
+    refused = run(settings, "import", str(rubble))
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1), refused.output
