@@ -262,9 +262,11 @@ class Outbox:
         needed = self._keep.free_mb * 1_000_000
 
         def forget() -> int:
-            if look(self._folder).shortage_bytes(needed):
+            # A ballast that was given up needs its room again.
+            wanted = needed + (self._ballast.size_bytes if self._ballast.given_up else 0)
+            if look(self._folder).shortage_bytes(wanted):
                 self._pruning.trim_refused(self._keep.refused, most_bytes=0)
-            shortage = look(self._folder).shortage_bytes(needed)
+            shortage = look(self._folder).shortage_bytes(wanted)
             self._backlog.add_up()
             most_pictures = min(most_picture_bytes, max(0, self._backlog.picture_bytes - shortage))
             return self._pruning.prune(self._clocks().at, keep, most_pictures, most, self._backlog)

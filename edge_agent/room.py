@@ -61,7 +61,7 @@ class Ballast:
 
     def __init__(self, folder: Path, size_bytes: int = BALLAST_BYTES) -> None:
         """In the folder whose disk it is for."""
-        self._path, self.size_bytes = folder / BALLAST_FILE, size_bytes
+        self._path, self.size_bytes, self.given_up = folder / BALLAST_FILE, size_bytes, False
 
     def is_there(self) -> bool:
         """Whether it holds what it should."""
@@ -84,6 +84,7 @@ class Ballast:
         except OSError:
             self.release()
             return False
+        self.given_up = False
         return True
 
     def release(self) -> bool:
@@ -92,4 +93,5 @@ class Ballast:
             self._path.unlink()
         except OSError:  # not there, or on a disk that was made read-only
             return False
+        self.given_up = True
         return True
