@@ -35,9 +35,10 @@ from protocol.profiles import profile_named
 
 # How soon a new photograph in a folder, or a trigger, is noticed.
 LOOK_EVERY_S: Final = 0.2
-# The world's trouble (camera gone, disk full) is tried again this often; and a camera that waits is asked as often
-# whether it is still there, so that a person knows before putting a plate down.
+# The world's trouble (camera gone, disk full) is tried again this often.
 TROUBLE_S: Final = 2.0
+# How often a camera that waits is asked whether it is still there, so that a person knows before putting a plate down.
+CHECK_EVERY_S: Final = 1.5
 PRUNE_EVERY_S: Final = 3600.0
 PRUNE_WHEN_FULL_S: Final = 60.0
 REFLECT_EVERY_S: Final = 1.0
@@ -157,7 +158,7 @@ class Chores:
 
     def check_camera(self) -> None:
         """Ask a camera that waits whether it is still there."""
-        if self._is_due("_check_s", self._reader.trouble_s):
+        if self._is_due("_check_s", min(CHECK_EVERY_S, self._reader.trouble_s)):
             self._reader.camera.check()
             self._reader.troubles.mended("camera")
 

@@ -20,7 +20,7 @@ from edge_agent.frame import Camera, CameraError, Frame
 from edge_agent.progress import Progress
 
 # How long a person looks at nothing before being told: opening a device takes a second or two.
-SHOWN_AFTER_S: Final = 2.5
+SHOWN_AFTER_S: Final = 2.0
 SHOWN_AFTER_OPENING_S: Final = 4.0
 # Longer and the bench stands still; shorter and a slow camera is taken for one that hangs.
 PATIENCE_S: Final = 6.0
@@ -50,7 +50,7 @@ class ThreadedCamera:
         self._tell, self._waiting, self._patience_s = tell, waiting, patience_s
         self._worker: _Worker | None = None
         self._left_behind: list[_Worker] = []
-        self._answered_s = time.monotonic()
+        self._answered_s, self._given_up = time.monotonic(), False
 
     def capture(self) -> Frame | None:
         """The next photograph; CameraError if the device does not answer in time."""
@@ -68,7 +68,8 @@ class ThreadedCamera:
             worker.join(SHOWN_AFTER_S)
             if worker.is_alive():
                 self._left_behind.append(worker)
-        self._progress.gone(PART)
+        if not self._given_up:
+            self._progress.gone(PART)
 
     def _ask(self, question: Callable[[Camera], _T]) -> _T:
         self._left_behind = [worker for worker in self._left_behind if worker.is_alive()]
@@ -77,7 +78,7 @@ class ThreadedCamera:
             raise CameraError(f"the camera hung {len(self._left_behind)} times and is not opened again: {_ADVICE}")
         worker = self._worker = self._worker or _Worker(self._open_device)
         answer = worker.ask(question)
-        if not self._is_deaf():
+        if not self._given_up and not self._is_deaf():
             self._progress.beat(PART, self._patience_s + SHOWN_AFTER_S, "asking the camera")
         if not self._wait(answer, worker):
             self._leave_behind(worker)
@@ -100,12 +101,12 @@ class ThreadedCamera:
     def _result(self, answer: Future[_T]) -> _T:
         error = answer.exception()
         if error is None:
-            self._answered_s = time.monotonic()
+            self._answered_s, self._given_up = time.monotonic(), False
             self._progress.gone(PART)
             return answer.result()
         if self._is_deaf():
             self._give_up()
-        else:
+        elif not self._given_up:
             self._progress.gone(PART)
         if isinstance(error, CameraError | OSError | sqlite3.Error) or not isinstance(error, Exception):
             raise error
@@ -122,7 +123,8 @@ class ThreadedCamera:
         return bool(self._left_behind) and time.monotonic() - self._answered_s > DEAF_S
 
     def _give_up(self) -> None:
-        """Late at once, and until the camera answers."""
+        """Late at once, and until the camera answers, whatever closes and opens it meanwhile."""
+        self._given_up = True
         self._progress.beat(PART, 0.0, "waiting for a camera that hangs")
 
 

@@ -153,7 +153,13 @@ def _reader(
 
 
 def camera_of(
-    config: CameraConfig, was_captured: Callable[[str], bool], troubles: Troubles, progress: Progress, clock: BootClock
+    config: CameraConfig,
+    was_captured: Callable[[str], bool],
+    troubles: Troubles,
+    progress: Progress,
+    clock: BootClock,
+    *,
+    patience_s: float = PATIENCE_S,
 ) -> Camera:
     """The camera of a configuration, which neither hangs nor gives an old picture. It is opened when first asked."""
     threaded = ThreadedCamera(
@@ -162,7 +168,7 @@ def camera_of(
         tell=lambda detail: troubles.found("camera", detail),
         waiting=lambda: progress.beat(agent.MAIN, doing="waiting for the camera"),
         # Frames are dropped until the settings are in force, and each of them takes at least its exposure.
-        patience_s=PATIENCE_S + MOST_DROPPED * config.exposure_us / 1e6 * (config.kind == "picamera2"),
+        patience_s=patience_s + MOST_DROPPED * config.exposure_us / 1e6 * (config.kind == "picamera2"),
     )
     return threaded if config.kind == "folder" else FreshCamera(lambda: threaded)
 

@@ -119,6 +119,8 @@ def test_drivers_that_hang_for_good_are_not_left_behind_without_end(healed: Even
         assert len(shop.opened) == MOST_LEFT_BEHIND
         # From here on the watchdog hears nothing, until the camera answers.
         assert list(shop.progress.late()) == ["camera"]
+        camera.close()
+        assert list(shop.progress.late()) == ["camera"]
         healed.set()
         assert all(device.closed.wait(5) for device in shop.opened)
         frame = _in_the_end(camera)
