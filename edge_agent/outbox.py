@@ -2,28 +2,29 @@
 
 A reading and its picture are on the disk, synced, before `put` returns; only then may anything say "saved". A row is
 forgotten only after central's own `accepted`. Every change of a row's state goes through `protocol.delivery`, and the
-digest made at capture is checked again before a reading leaves: a damaged one is set aside, never sent.
+digest made at capture is checked again before a reading leaves: a damaged one is set aside, never sent. The module is
+longer than others because these verbs share one lock and one order of writing.
 """
 
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 import structlog
 
-from edge_agent.backlog import DAMAGED, Backlog
+from edge_agent.backlog import Backlog
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import KeepConfig
 from edge_agent.durable import make_folder, write_durably
-from edge_agent.outbox_file import OutboxFile, is_full, lock_folder
+from edge_agent.outbox_file import OutboxFile, lock_folder
 from edge_agent.outbox_rows import (
     DamagedError,
     Outgoing,
@@ -35,13 +36,14 @@ from edge_agent.outbox_rows import (
     proven_document,
     state_of,
 )
+from edge_agent.outbox_steps import Steps
 from edge_agent.outbox_tables import insert, new_row, put_meta
 from edge_agent.packing import Packer
 from edge_agent.pruning import Pruning
 from edge_agent.room import BALLAST_BYTES, Ballast, ballast_plan, look
 from edge_agent.window import Waiting
 from protocol import codec
-from protocol.delivery import Event, State, next_state
+from protocol.delivery import Event, State
 from protocol.errors import LocalProtocolError
 from protocol.ledger import Entry, judge, ledger_day
 from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal, Trouble
@@ -51,19 +53,12 @@ LIVE_S: Final = 60.0
 
 ANOTHER_DEVICE: Final = "another_device"
 
-# So many changes of state are one transaction: fewer cost a sync each, more make the log long.
-_BATCH: Final = 500
-
 _SEALED: Final = "seq, id, digest, day, seal, picture_sha256, picture_media_type"
 # A damaged row is shown to a person, and no account rests on it. Nor on one that came from another outbox: central
 # has it under the name of that one.
 _ACCOUNTED: Final = "rejected_code IS NOT 'damaged' AND NOT (moved AND state = 'settled')"
 
 _log = structlog.get_logger(__name__)
-
-
-# A column that names a reading, its value, what happened to it, and what else to write of it.
-_Step: TypeAlias = tuple[str, object, Event, Mapping[str, object]]
 
 
 class Outbox:
@@ -81,7 +76,6 @@ class Outbox:
     ) -> None:
         """Open or create it. `session` names this start of the agent."""
         self._folder, self._session, self._clocks, self._keep = folder, session, clocks, keep or KeepConfig()
-        self._attempts: dict[str, int] = {}
         self._unsaid: list[tuple[str, str | None]] = []
         self._held = lock_folder(folder)
         self.pictures, self._refused = folder / "pictures", folder / "refused"
@@ -92,6 +86,7 @@ class Outbox:
             self.file = OutboxFile(folder / "outbox.db", new_epoch)
             self.file.on_reopened = self._forget_unsaid
             self._backlog = Backlog(self.file, folder, clocks, self._keep.free_mb * 1_000_000)
+            self._steps = Steps(self.file, folder, self._ballast)
             self._pruning = Pruning(self.file, self.pictures, self._refused)
         except BaseException:
             os.close(self._held)
@@ -168,19 +163,19 @@ class Outbox:
             for row in self.file.rows(f"SELECT {_SEALED}, state FROM readings WHERE id = ?", reading_id):
                 document = self._document(row) if state_of(row) is State.PENDING else None
                 if document is not None:
-                    attempt = self._attempts[reading_id] = self._attempts.get(reading_id, 0) + 1
+                    attempt = self._steps.attempt(reading_id)
                     outgoing.append(Outgoing(reading_id, row["seq"], attempt, document))
         return outgoing
 
     def settle(self, ids: Iterable[str]) -> None:
         """Central has committed these readings. Unknown ids are nothing to us: an ack may be very old."""
         settled_at = self._clocks().at.isoformat()
-        self._steps([("id", reading_id, Event.ACCEPTED, {"settled_at": settled_at}) for reading_id in ids])
+        self._steps.take([("id", reading_id, Event.ACCEPTED, {"settled_at": settled_at}) for reading_id in ids])
 
     def quarantine(self, reading_id: str, code: str, detail: str) -> None:
         """This reading must not be sent as it is: set aside, kept, shown."""
         why = {"rejected_code": code, "rejected_detail": detail}
-        self._steps([("id", reading_id, Event.REJECTED, why)])
+        self._steps.take([("id", reading_id, Event.REJECTED, why)])
 
     def requeue(self, ids: Iterable[str]) -> list[str]:
         """A person wants these quarantined readings sent again; returns the ids that now wait."""
@@ -188,7 +183,7 @@ class Outbox:
         rows = self.file.rows("SELECT id FROM readings WHERE state = ? ORDER BY seq", State.QUARANTINED)
         found = [row["id"] for row in rows if row["id"] in wanted or "all" in wanted]
         nothing = {"rejected_code": None, "rejected_detail": None}
-        self._steps([("id", reading_id, Event.REQUEUE, nothing) for reading_id in found])
+        self._steps.take([("id", reading_id, Event.REQUEUE, nothing) for reading_id in found])
         return found
 
     def ledger(self) -> tuple[LedgerDay, ...]:
@@ -209,8 +204,8 @@ class Outbox:
                     f"SELECT seq, digest, state FROM readings WHERE day = ? AND {_ACCOUNTED}", day.day
                 )
                 verdict = judge((_entry(*row) for row in rows), day)
-                settled += self._steps([("seq", seq, Event.ACCEPTED, settled_at) for seq in verdict.held])
-                missed += self._steps([("seq", seq, Event.MISSED, {"settled_at": None}) for seq in verdict.missed])
+                settled += self._steps.take([("seq", seq, Event.ACCEPTED, settled_at) for seq in verdict.held])
+                missed += self._steps.take([("seq", seq, Event.MISSED, {"settled_at": None}) for seq in verdict.missed])
         return Reconciled(settled, missed)
 
     def id_of(self, seq: int) -> str | None:
@@ -220,7 +215,7 @@ class Outbox:
 
     def want(self, pictures: Iterable[str]) -> None:
         """Central lacks these pictures. One that is no longer here cannot be given."""
-        self._set_picture_state(pictures, PictureState.WANTED)
+        self._steps.set_picture_state(pictures, PictureState.WANTED)
 
     def wanted(self) -> list[WantedPicture]:
         """The pictures to upload, oldest first."""
@@ -235,11 +230,11 @@ class Outbox:
 
     def mark_uploaded(self, picture: str) -> None:
         """Central has this picture."""
-        self._set_picture_state([picture], PictureState.UPLOADED)
+        self._steps.set_picture_state([picture], PictureState.UPLOADED)
 
     def mark_lost(self, picture: str) -> None:
         """The picture's file is missing or damaged: it can never be given."""
-        self._set_picture_state([picture], PictureState.NONE)
+        self._steps.set_picture_state([picture], PictureState.NONE)
 
     def depth(self) -> OutboxDepth:
         """How much is still here that central lacks, and for how long there is room."""
@@ -271,7 +266,7 @@ class Outbox:
             most_pictures = min(most_picture_bytes, max(0, self._backlog.picture_bytes - shortage))
             return self._pruning.prune(self._clocks().at, keep, most_pictures, most, self._backlog)
 
-        if self._with_ballast(forget):
+        if self._steps.with_ballast(forget):
             self._backlog.add_up()
         if (
             ballast_plan(look(self._folder), needed, self._ballast.size_bytes, is_there=self._ballast.is_there())
@@ -329,15 +324,7 @@ class Outbox:
         with self.file.lock:
             if not path.is_file():
                 write_durably(path, content)
-            self._with_ballast(lambda: self._have_picture(picture))
-
-    def _have_picture(self, picture: str) -> int:
-        with self.file.transaction():
-            self.file.execute(
-                "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state = ? AND state != ?",
-                [PictureState.WAITING, picture, PictureState.NONE, State.SETTLED],
-            )
-        return 0
+            self._steps.have_picture(picture)
 
     def _forget(self, seq: int) -> None:
         with self.file.transaction():
@@ -383,70 +370,16 @@ class Outbox:
         try:
             return proven_document(row, self.file.document(row["seq"]), self._packer)
         except DamagedError as damaged:
-            self._set_aside(row, damaged)
+            self._steps.set_aside(row, damaged)
             return None
 
     def _is_whole(self, row: dict[str, Any]) -> bool:
         try:
             check_seal(row)
         except DamagedError as damaged:
-            self._set_aside(row, damaged)
+            self._steps.set_aside(row, damaged)
             return False
         return True
-
-    def _set_aside(self, row: dict[str, Any], damaged: DamagedError) -> None:
-        """By its place: its id may be what is damaged. Its picture, too, may be another's."""
-        _log.error("a damaged reading is set aside", seq=row["seq"], id=row["id"], why=str(damaged))
-        why = {"rejected_code": DAMAGED, "rejected_detail": str(damaged), "picture_state": PictureState.WAITING}
-        self._steps([("seq", row["seq"], Event.REJECTED, why)])
-
-    def _steps(self, steps: Sequence[_Step]) -> int:
-        """Let the table decide on each; how many are in another state now."""
-        return self._with_ballast(lambda: self._take_steps(steps)) if steps else 0
-
-    def _with_ballast(self, write: Callable[[], int]) -> int:
-        """A write that sending rests on: a full disk gives up its ballast for it."""
-        try:
-            return write()
-        except sqlite3.OperationalError as error:
-            if not (is_full(error) or look(self._folder).is_too_little(1)) or not self._ballast.release():
-                raise
-            _log.warning("the disk is full: the ballast is given up so that sending goes on")
-            return write()
-
-    def _take_steps(self, steps: Sequence[_Step]) -> int:
-        changed = 0
-        for first in range(0, len(steps), _BATCH):
-            with self.file.transaction():
-                changed += sum(self._step(*step) for step in steps[first : first + _BATCH])
-        return changed
-
-    def _step(self, column: str, key: object, event: Event, fields: Mapping[str, object]) -> bool:
-        for row in self.file.rows(f"SELECT seq, id, state FROM readings WHERE {column} = ?", key):
-            before = state_of(row)
-            after = next_state(before, event)
-            if after is before == row["state"]:
-                return False
-            values = {"state": after, **fields}
-            columns = ", ".join(f"{name} = ?" for name in values)
-            self.file.execute(f"UPDATE readings SET {columns} WHERE seq = ?", [*values.values(), row["seq"]])
-            self._attempts.pop(row["id"], None)
-            return True
-        return False
-
-    def _set_picture_state(self, pictures: Iterable[str], state: PictureState) -> None:
-        wanted = list(pictures)
-
-        def change() -> int:
-            with self.file.transaction():
-                for picture in wanted:
-                    self.file.execute(
-                        "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state != ?",
-                        [state, picture, PictureState.NONE],
-                    )
-            return 0
-
-        self._with_ballast(change)
 
     def _remember(self, key: str | None) -> None:
         if key is not None:

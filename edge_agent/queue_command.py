@@ -23,7 +23,8 @@ _REQUEST_ID_BYTES: Final = 8
 
 def look(config: Config, question: Callable[[Any], Any]) -> Any:
     """What the outbox's file says, beside a running agent or without one."""
-    from edge_agent.outbox_file import OutboxError, open_for_looking
+    from edge_agent.outbox_file import OutboxError
+    from edge_agent.outbox_look import open_for_looking
 
     try:
         with closing(open_for_looking(config.state_dir / "outbox.db")) as connection:
@@ -34,7 +35,7 @@ def look(config: Config, question: Callable[[Any], Any]) -> Any:
 
 def count(config: Config, as_json: bool) -> None:
     """Print how many readings stand where."""
-    from edge_agent.outbox_file import count_states
+    from edge_agent.outbox_look import count_states
 
     counts = look(config, count_states)
     click.echo(json.dumps(counts) if as_json else "\n".join(f"{name:14} {n}" for name, n in counts.items()))
@@ -46,7 +47,7 @@ def count(config: Config, as_json: bool) -> None:
 @click.pass_obj
 def list_readings(config: Config, as_json: bool, everything: bool) -> None:
     """The readings that central lacks, oldest first."""
-    from edge_agent.outbox_file import list_rows
+    from edge_agent.outbox_look import list_rows
 
     columns = ("seq", "state", "id", "photo", "rejected_code", "rejected_detail")
     for row in look(config, lambda connection: list_rows(connection, everything)):
@@ -62,7 +63,7 @@ def list_readings(config: Config, as_json: bool, everything: bool) -> None:
 @click.pass_obj
 def show(config: Config, reading_id: str) -> None:
     """One reading, whole: where it stands, why it was set aside, and what was captured."""
-    from edge_agent.outbox_file import show_row
+    from edge_agent.outbox_look import show_row
 
     row = look(config, lambda connection: show_row(connection, reading_id))
     if row is None:

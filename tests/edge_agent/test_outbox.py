@@ -13,7 +13,8 @@ import pytest
 
 from edge_agent.durable import write_durably
 from edge_agent.outbox import LIVE_S
-from edge_agent.outbox_file import OutboxError, check_settings, count_states, open_file, open_for_looking
+from edge_agent.outbox_file import OutboxError, check_settings, open_file
+from edge_agent.outbox_look import count_states, open_for_looking
 from edge_agent.outbox_rows import Reconciled
 from edge_agent.outbox_tables import put_meta
 from edge_agent.packing import Packer

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.outbox_file import LOG_CAP_BYTES, open_for_looking
+from edge_agent.outbox_file import LOG_CAP_BYTES
+from edge_agent.outbox_look import open_for_looking
 from edge_agent.outbox_salvage import SET_ASIDE
 from protocol.codec import digest
 from tests.edge_agent.bench import kept, open_outbox, put, states

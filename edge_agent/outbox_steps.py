@@ -1,0 +1,99 @@
+"""Every change of where a reading stands: `protocol.delivery` decides, and what it decides is written, even when full.
+
+Sending, too, is counted here, in memory only: that a reading is under way is no durable fact.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import structlog
+
+from edge_agent.backlog import DAMAGED
+from edge_agent.outbox_file import OutboxFile, is_full
+from edge_agent.outbox_rows import DamagedError, PictureState, state_of
+from edge_agent.room import Ballast, look
+from protocol.delivery import Event, State, next_state
+
+# So many changes of state are one transaction: fewer cost a sync each, more make the log long.
+_BATCH: Final = 500
+
+# A column that names a reading, its value, what happened to it, and what else to write of it.
+Step: TypeAlias = tuple[str, object, Event, Mapping[str, object]]
+
+_log = structlog.get_logger(__name__)
+
+
+class Steps:
+    """The changes of state in one outbox."""
+
+    def __init__(self, file: OutboxFile, folder: Path, ballast: Ballast) -> None:
+        """The outbox's file, its folder, and what is given up when the disk of that is full."""
+        self._file, self._folder, self._ballast = file, folder, ballast
+        self._attempts: dict[str, int] = {}
+
+    def attempt(self, reading_id: str) -> int:
+        """Count a sending; how many there were since the start."""
+        count = self._attempts[reading_id] = self._attempts.get(reading_id, 0) + 1
+        return count
+
+    def take(self, steps: Sequence[Step]) -> int:
+        """Let the table decide on each; how many are in another state now."""
+        return self.with_ballast(lambda: self._take(steps)) if steps else 0
+
+    def set_aside(self, row: dict[str, Any], damaged: DamagedError) -> None:
+        """Quarantine a damaged reading, by its place: its id may be what is damaged. Its picture may be another's."""
+        _log.error("a damaged reading is set aside", seq=row["seq"], id=row["id"], why=str(damaged))
+        why = {"rejected_code": DAMAGED, "rejected_detail": str(damaged), "picture_state": PictureState.WAITING}
+        self.take([("seq", row["seq"], Event.REJECTED, why)])
+
+    def set_picture_state(self, pictures: Iterable[str], state: PictureState) -> None:
+        """Of every reading with one of these pictures, unless the picture is gone."""
+        sql = "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state != ?"
+        self._write(sql, [(state, picture, PictureState.NONE) for picture in pictures])
+
+    def have_picture(self, picture: str) -> None:
+        """A picture that was gone is here (again): central may ask for it."""
+        sql = "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state = ? AND state != ?"
+        self._write(sql, [(PictureState.WAITING, picture, PictureState.NONE, State.SETTLED)])
+
+    def with_ballast(self, write: Callable[[], int]) -> int:
+        """A write that sending rests on: a full disk gives up its ballast for it."""
+        try:
+            return write()
+        except sqlite3.OperationalError as error:
+            if not (is_full(error) or look(self._folder).is_too_little(1)) or not self._ballast.release():
+                raise
+            _log.warning("the disk is full: the ballast is given up so that sending goes on")
+            return write()
+
+    def _write(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        def write() -> int:
+            with self._file.transaction():
+                for values in rows:
+                    self._file.execute(sql, values)
+            return len(rows)
+
+        if rows:
+            self.with_ballast(write)
+
+    def _take(self, steps: Sequence[Step]) -> int:
+        changed = 0
+        for first in range(0, len(steps), _BATCH):
+            with self._file.transaction():
+                changed += sum(self._step(*step) for step in steps[first : first + _BATCH])
+        return changed
+
+    def _step(self, column: str, key: object, event: Event, fields: Mapping[str, object]) -> bool:
+        for row in self._file.rows(f"SELECT seq, id, state FROM readings WHERE {column} = ?", key):
+            before = state_of(row)
+            after = next_state(before, event)
+            if after is before == row["state"]:
+                return False
+            values = {"state": after, **fields}
+            columns = ", ".join(f"{name} = ?" for name in values)
+            self._file.execute(f"UPDATE readings SET {columns} WHERE seq = ?", [*values.values(), row["seq"]])
+            self._attempts.pop(row["id"], None)
+            return True
+        return False
