@@ -136,6 +136,11 @@ class Bench:
                 self._wire.send(message.topic.encode() + b"\n" + message.payload)
                 self._central.serve(self._conversation.received)
 
+    def waits(self) -> int:
+        """Readings that central has not answered."""
+        depth = self.outbox.depth()
+        return depth.pending + depth.quarantined
+
     def upload(self) -> None:
         """Give central the pictures that it asked for."""
         for wanted in self.outbox.wanted():

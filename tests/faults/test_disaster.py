@@ -1,4 +1,5 @@
-"""C8: central is lost, and only an older backup is left. Every reading comes back from the readers by itself."""
+"""C8: central is lost, and only an older backup is left. Every reading comes back from the readers by itself: one
+command for the backup, which is made while central works, and one to restore it into an empty folder."""
 
 import asyncio
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.processes import running_central, stop, wait_for
+from provisioning.processes import module_command, run_once, running_central, wait_for
 from tests.faults.fleet import Reader, all_answered
 from tests.faults.oracle import Oracle
 from tests.faults.record import Result, is_full_run, record, times
@@ -36,7 +37,7 @@ def capture_all(readers: Sequence[Reader], first: int, count: int) -> None:
 
 def test_an_older_backup_is_filled_up_by_the_readers_themselves(tmp_path: Path) -> None:
     devices, each = times(3, 10), times(60, 1000)
-    data_dir, backup, oracle = tmp_path / "central", tmp_path / "backup", Oracle(tmp_path / "oracle")
+    data_dir, backup, oracle = tmp_path / "central", tmp_path / "central.backup", Oracle(tmp_path / "oracle")
     started_s, total = time.monotonic(), devices * each
     with ExitStack() as stack:
         readers = [Reader(tmp_path / f"reader-{n}", oracle, seed=n) for n in range(1, devices + 1)]
@@ -50,16 +51,14 @@ def test_an_older_backup_is_filled_up_by_the_readers_themselves(tmp_path: Path) 
                 stack.enter_context(reader.talking())
             capture_all(readers, 1, each // 2)
             all_answered(readers, 300)
-            stop(central.process)
-        shutil.copytree(data_dir, backup)
-        with running_central(data_dir, port=port) as central:
+            run_once(module_command("central", "backup", str(backup), "--data-dir", str(data_dir)))
             capture_all(readers, each // 2 + 1, each - each // 2)
             all_answered(readers, 300)
             central.process.send_signal(signal.SIGKILL)
             central.process.wait()
         shutil.rmtree(data_dir)
         lost_s = time.monotonic()
-        shutil.copytree(backup, data_dir)
+        run_once(module_command("central", "restore", str(backup), "--data-dir", str(data_dir)))
         missing = total - runs_in(data_dir)
         with running_central(data_dir, port=port):
             wait_for(
