@@ -239,9 +239,9 @@ def _one_injected_life(trial: Trial, call: str, at: str, error: str | None) -> s
     log.unlink(missing_ok=True)
     hear, tell = os.pipe()
     child = trial.fork(lambda first: iter(range(first, first + PLATES)), hear)
-    fault = f"error={error}" if error else "signal=SIGKILL"
-    command = ["strace", "-f", "-o", str(log), "-e", f"trace=?{call}", "-e", f"inject=?{call}:{fault}:when={at}"]
-    tracer = subprocess.Popen([*command, "-p", str(child)], stderr=subprocess.PIPE, text=True)
+    inject = f"inject=?{call}:{f'error={error}' if error else 'signal=SIGKILL'}:when={at}"
+    command = ["strace", "-f", "-o", str(log), "-e", f"trace=?{call}", "-e", inject, "-p", str(child)]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert tracer.stderr is not None
     said = tracer.stderr.readline()
     if "attached" not in said:
@@ -254,7 +254,7 @@ def _one_injected_life(trial: Trial, call: str, at: str, error: str | None) -> s
     tracer.stderr.close()
     os.close(hear)
     os.close(tell)
-    if not (log.exists() and _was_injected(log.read_text(errors="replace"), error)):
+    if not (log.exists() and ("(INJECTED)" if error else "killed by SIGKILL") in log.read_text(errors="replace")):
         if status:
             raise RuntimeError(f"a life without a fault ended with {status}: {said}")
         return None
@@ -262,10 +262,6 @@ def _one_injected_life(trial: Trial, call: str, at: str, error: str | None) -> s
         trial.counts.killed += 1
         return "killed"
     return {0: "went on", 3: "noticed"}.get(os.WEXITSTATUS(status), "crashed")
-
-
-def _was_injected(log: str, error: str | None) -> bool:
-    return "(INJECTED)" in log if error else "killed by SIGKILL" in log
 
 
 def main() -> None:
@@ -277,7 +273,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--error", default=None)
+    parser.add_argument("--error")
     parser.add_argument("--onward", action="store_true", help="the error stays: a dead disk")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--kind", default="ext4")
