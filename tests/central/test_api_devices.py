@@ -4,13 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.db import transaction
-from central.fleet import record_status
+from central.db import reading, transaction
+from central.fleet import BrokerAddress, record_status
 from central.ingest import ingest
 from central.plan import Delivery
 from central.settings import Settings
+from central.tables import devices
 from protocol.messages import Clock as DeviceClock
 from protocol.messages import DeviceStatus, OutboxDepth, Refusal, Trouble
 from tests.central.web import Accounts, Client, Clock, bearer, central, people, runs
@@ -221,3 +223,17 @@ async def test_a_retained_status_says_nothing_of_when_a_boot_began(engine: Async
     async with central(settings) as client:
         (item,) = (await client.get("/api/v1/runs", headers=await bearer(client))).json()["items"]
     assert item["captured_at_corrected"] is None
+
+
+async def test_a_device_is_given_every_broker_and_its_key_is_kept(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    accounts = Accounts()
+    accounts.others = (BrokerAddress("standby.lab", 8883, tls=True),)
+    async with central(settings, accounts=accounts) as client:
+        request = enrolment(await claim(client)) | {"public_key": "ab" * 32}
+        body = (await client.post("/api/v1/enrolments", json=request)).json()
+    (other,) = body["other_brokers"]
+    assert (other["host"], other["port"], other["tls"]) == ("standby.lab", 8883, True)
+    assert other["password"] == body["broker"]["password"]
+    async with reading(engine) as connection:
+        assert await connection.scalar(select(devices.c.public_key)) == "ab" * 32

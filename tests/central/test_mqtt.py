@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,7 +14,9 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.broker import Broker, running
+from central.broker_child import BrokerChild, find_mosquitto
 from central.db import reading, transaction
+from central.fleet import BrokerAddress
 from central.ingest import NewRun
 from central.mqtt import Ingest, run_ingest
 from central.settings import Settings
@@ -196,3 +199,33 @@ async def test_a_ledger_that_is_none_is_a_dead_letter(settings: Settings, engine
         async with reading(engine) as connection:
             kept = (await connection.execute(select(dead_letters.c.topic))).scalars().all()
         assert kept == [topic("bench-1", "ledger")]
+
+
+async def test_a_device_is_answered_by_whichever_broker_it_came(settings: Settings, engine: AsyncEngine) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(running(settings, engine))
+        folder = settings.data_dir / "second"
+        folder.mkdir()
+        address = BrokerAddress("127.0.0.1", free_port())
+        child = BrokerChild(folder, address.port, find_mosquitto())
+        second = Broker(engine, address, first.password, folder / "passwords", child)
+        enrolment = await enrol(engine, "bench-1", first.address)
+        await first.refresh()
+        await second.refresh()
+        await stack.enter_async_context(child.kept_running())
+        both = Broker(engine, first.address, first.password, None, None, others=(second.address,))
+        ingest = await stack.enter_async_context(run_ingest(engine, both, now=lambda: NOON, on_runs=lambda _: None))
+        await until(lambda: all(link.connected for link in ingest.links), "both connections")
+        for number, host in enumerate((first.address, second.address), 1):
+            access = msgspec.structs.replace(enrolment.broker, port=host.port)
+            async with connected(access) as device:
+                sent = send(device, number)
+                await until(lambda sent=sent, device=device: device.accepted() == sent, f"the answer on {host.port}")
+        assert await count_runs(engine) == 2
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
