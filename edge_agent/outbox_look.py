@@ -1,10 +1,14 @@
-"""Looks at an outbox beside a running agent, read-only: what the command line and `doctor` show of it."""
+"""Looks at an outbox beside a running agent, read-only: what the command line and `doctor` show of it.
+
+Looking is sqlite-utils' business; the agent's own connection, on which every commit must be on the disk, is not.
+"""
 
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlite_utils import Database
 
 from edge_agent.outbox_file import OutboxError
 from edge_agent.packing import Packer, PackingError
@@ -24,19 +28,18 @@ def open_for_looking(path: Path) -> sqlite3.Connection:
 
 def count_states(connection: sqlite3.Connection) -> dict[str, int]:
     """How many readings are in each state, pictures that central waits for, and photographs refused."""
-    counts = dict.fromkeys(State, 0) | dict(connection.execute("SELECT state, count(*) FROM readings GROUP BY state"))
-    (pictures,) = connection.execute("SELECT count(*) FROM readings WHERE picture_state = 'wanted'").fetchone()
-    (refused,) = connection.execute("SELECT count(*) FROM refused").fetchone()
-    return {str(state): n for state, n in counts.items()} | {"pictures_wanted": pictures, "refused": refused}
+    outbox = Database(connection)
+    readings = outbox.table("readings")
+    counts = {str(state): readings.count_where("state = ?", [state]) for state in State}
+    wanted = readings.count_where("picture_state = 'wanted'")
+    return counts | {"pictures_wanted": wanted, "refused": outbox.table("refused").count}
 
 
 def list_rows(connection: sqlite3.Connection, everything: bool) -> list[dict[str, Any]]:
     """The readings, oldest first; without `everything` only those that central lacks."""
     columns = "seq, id, state, photo, put_at, settled_at, rejected_code, rejected_detail, picture_state"
-    rows = connection.execute(
-        f"SELECT {columns} FROM readings WHERE ? OR state != 'settled' ORDER BY seq", [everything]
-    )
-    return [dict(row) for row in rows]
+    readings = Database(connection).table("readings")
+    return list(readings.rows_where("? OR state != 'settled'", [everything], select=columns, order_by="seq"))
 
 
 def newest_document(connection: sqlite3.Connection) -> bytes | None:

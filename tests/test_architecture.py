@@ -58,6 +58,7 @@ ONE_HOME = {
     "ai_edge_litert": {"edge_agent/vision/detector.py", "models/training"},
     "tflite_runtime": {"edge_agent/vision/detector.py"},
     "picamera2": {"edge_agent/camera.py"},
+    "sqlite_utils": {"edge_agent/outbox_look.py"},
     "torch": {"models/training"},
 }
 
