@@ -28,7 +28,7 @@ from protocol.ledger import Entry, compare
 from protocol.messages import VERSION, Ack, DeviceStatus, Held, Ledger, LedgerDay
 
 # Rows of a day that are fetched at a time: a few milliseconds of the event loop.
-_PAGE: Final = 2000
+_PAGE: Final = 1000
 # Ranges in one answer: 100 kB on the wire at the very most.
 _MOST_RANGES: Final = 5000
 # The next ledger asks for more.
