@@ -160,7 +160,8 @@ class OutboxFile:
         A bit that turns over in the log cuts off everything behind it, so what was captured does not stay there.
         """
         with self.lock, self._watched():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if self._depth == 0:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def file_bytes(self) -> int:
         """The size of the file and its log."""
