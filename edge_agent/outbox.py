@@ -56,7 +56,12 @@ ANOTHER_DEVICE: Final = "another_device"
 _SEALED: Final = "seq, id, digest, day, seal, picture_sha256, picture_media_type"
 # A damaged row is shown to a person, and no account rests on it. Nor on one that came from another outbox: central
 # has it under the name of that one.
-_ACCOUNTED: Final = "rejected_code IS NOT 'damaged' AND NOT (moved AND state = 'settled')"
+# One whose digest or day is none any more is found out when it is sent; it must not spoil the account of the others.
+_ACCOUNTED: Final = (
+    "rejected_code IS NOT 'damaged' AND NOT (moved AND state = 'settled')"
+    " AND length(digest) = 64 AND digest NOT GLOB '*[^0-9a-f]*'"
+    " AND day GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'"
+)
 
 _log = structlog.get_logger(__name__)
 
