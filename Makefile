@@ -8,7 +8,7 @@ PHOTOS ?=
 # The release that `make evaluate` measures; where `make model` writes, and the release whose weights it goes on from.
 RELEASE ?= models/hi-wells-v2
 NEW ?= models/hi-wells-v3
-START ?= models/hi-wells-v1
+START ?= models/hi-wells-v2
 FROM = $(lastword $(subst -, ,$(START)))
 
 .PHONY: help demo test check format bench faults docs lock train-setup model evaluate clean
@@ -53,7 +53,8 @@ train-setup: .venv-train/.done ## The training environment (PyTorch; about 2.5 G
 model: .venv-train/.done $(VENV)/.dev ## Render, train on from release START, export and evaluate a new model into NEW
 	@.venv-train/bin/python -m models.training.recover $(START)
 	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train wells --start train-data/wells-$(FROM).pt
-	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train calls --start train-data/calls-$(FROM).pt
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train calls
+	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.train settle --start train-data/calls-unsettled.pt
 	@OMP_WAIT_POLICY=PASSIVE .venv-train/bin/python -m models.training.legends --strips 10000 --epochs 16 --start train-data/legends-$(FROM).pt
 	@.venv-train/bin/python -m models.training.export --out $(NEW)
 	@$(BIN)/python -m models.training.evaluate --release $(NEW) --plates "$${WELLREAD_PLATES:-../shared/plates}"

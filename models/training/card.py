@@ -87,13 +87,20 @@ def _training(training: dict[str, Any]) -> str:
     rows = ["| network | renders | steps | minutes | went on from | taken over from |", "|---|---|---|---|---|---|"]
     notes = [(name, training[name]) for name in ("wells", "calls", "legends") if name in training]
     rows += [
-        f"| {name} | {note['renders']} | {note['steps']} | {note['minutes']} | {note.get('start', 'nothing')} "
+        f"| {name} | {note['renders']} | {note['steps']} | {note['minutes']} | {_start(note)} "
         f"| {note.get('taken_over_from', '–')} |"
         for name, note in notes
     ]
     seeds = ", ".join(f"{name} {seed}" for name, seed in training["seeds"].items())
     versions = ", ".join(f"{name} {number}" for name, number in training["versions"].items())
     return "\n".join([*rows, "", f"Seeds: {seeds}.", f"Versions: {versions}.", ""])
+
+
+def _start(note: dict[str, Any]) -> str:
+    """What a training went on from, and how that had been made where the same release tells."""
+    before = note.get("before")
+    how = f" ({before['renders']} renders, {before['steps']} steps, {before['minutes']} minutes)" if before else ""
+    return f"{note.get('start', 'nothing')}{how}"
 
 
 def _renders(renders: dict[str, Any]) -> str:

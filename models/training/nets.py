@@ -139,7 +139,7 @@ class WellsNet(nn.Module):
 class CallsNet(nn.Module):
     """One well's patch (64 × 64) to five logits; 66 thousand parameters, 4.8 million multiplications.
 
-    It halves the patch at once: two layers at full size were half of the cost of the releases before v3.
+    It halves the patch at once: three layers at full and half size were half of the cost in v2 and before.
     """
 
     def __init__(self, classes: int = 5) -> None:

@@ -159,7 +159,7 @@ def main() -> None:
         examples = torch.from_numpy(shaped).permute(0, 3, 1, 2).contiguous()
         try:
             recover(release / file, net, examples)
-        except AnotherShapeError as error:  # the calls of releases before v3
+        except AnotherShapeError as error:  # the calls of v2 and before
             print(f"{name}: {error}; this network learns from nothing")
             continue
         print(f"{name}: {_worst(net, release / file, examples):.4f} mean difference of the worst output")

@@ -2,7 +2,7 @@
 
     python -m models.training.train wells --start train-data/wells-v2.pt
     python -m models.training.train calls
-    python -m models.training.train settle --start train-data/calls.pt
+    python -m models.training.train settle --start train-data/calls-unsettled.pt
 
 Steps and seeds are fixed, so a run can be repeated (to the rounding of the machine); an average of the weights over
 the steps is what is kept. Needs the train extra.
@@ -151,6 +151,8 @@ def _note(weights: Path, folder: Path, started: float, steps: int, start: Path |
     note: dict[str, object] = {"renders": renders, "steps": steps, "minutes": minutes}
     if start is not None:
         note["start"] = start.stem
+        if start.with_suffix(".json").exists():
+            note["before"] = json.loads(start.with_suffix(".json").read_text())
     weights.with_suffix(".json").write_text(json.dumps(note))
 
 
@@ -225,7 +227,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help=f"calls {CALLS_EPOCHS}, settle {SETTLE_EPOCHS}")
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--rate", type=float, help="highest learning rate, if not the network's own")
-    parser.add_argument("--seed", type=int, default=TRAIN_SEED, help="of calls; another one writes calls-seed<N>.pt")
+    parser.add_argument(
+        "--seed", type=int, default=TRAIN_SEED, help="of calls and settle; another one writes …-seed<N>.pt"
+    )
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -239,7 +243,8 @@ def main() -> None:
         settling = arguments.network == "settle"
         if not folder.exists():
             write_calls(folder, SETTLE_PLATES if settling else CALLS_PLATES, arguments.threads)
-        name = "calls.pt" if arguments.seed == TRAIN_SEED else f"calls-seed{arguments.seed}.pt"
+        name = "calls" if settling else "calls-unsettled"
+        name += ".pt" if arguments.seed == TRAIN_SEED else f"-seed{arguments.seed}.pt"
         train_calls(
             folder,
             DATA / name,
