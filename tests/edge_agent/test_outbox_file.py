@@ -16,7 +16,9 @@ import pytest
 from edge_agent.outbox_file import LOG_CAP_BYTES
 from edge_agent.outbox_look import open_for_looking
 from edge_agent.outbox_salvage import SET_ASIDE
+from protocol import codec
 from protocol.codec import digest
+from protocol.messages import VERSION, Ledger
 from tests.edge_agent.bench import kept, open_outbox, put, states
 from tests.make import make_reading_id
 
@@ -209,7 +211,8 @@ def test_whatever_is_wrong_in_a_row_the_rest_goes_on_and_nothing_leaves_altered(
     with closing(open_outbox(tmp_path, session="second")) as outbox:
         sent = {one.id: one.document for one in outbox.send([one.id for one in outbox.due(9)])}
         outbox.depth()
-        outbox.ledger()
+        account = Ledger(VERSION, "bench-1", outbox.epoch, outbox.ledger())
+        assert codec.decode(codec.encode(account), Ledger) == account
         assert len(list(outbox.pictures.iterdir())) == 3
     assert sent.keys() >= {ids[0], ids[2]}
     assert sent == {reading_id: kept(ids.index(reading_id) + 1)[0] for reading_id in sent}
