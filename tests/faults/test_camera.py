@@ -43,6 +43,7 @@ from tests.make import make_reading
 
 SIZE_PX: Final = (128, 96)
 DRIVERS: Final = ("picamera2", "opencv")
+TITLES: Final = {"picamera2": "A picamera2 camera", "opencv": "An OpenCV camera"}
 # Faults of a live camera, each of which a person must hear of.
 FAULTS: Final = (
     "absent", "raises", "hangs", "slow", "black", "white", "truncated", "wrong size", "previous picture",
@@ -53,7 +54,7 @@ UNPLUGGED: Final = times(200, 1000)
 # A short run waits a quarter as long before it gives up, and before it tries again.
 PACE: Final = 1.0 if is_full_run() else 0.25
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E10")]
 
 
 @dataclass
@@ -286,7 +287,7 @@ def test_no_fault_of_a_camera_makes_a_reading_and_each_is_told_and_passes(
         assert max(recovered_s.values()) <= 10, recovered_s
     record(
         Result(
-            id="E10", part=driver, title=f"A {driver} camera that is gone, hangs, or gives pictures that are none",
+            id="E10", part=driver, title=f"{TITLES[driver]} that is gone, hangs, or gives pictures that are none",
             counts={"readings": len(saved)}, faults=dict.fromkeys(FAULTS, 1), acked=len(saved), lost=0, doubled=0,
             altered=0, worst_latency_s=max(told_s.values()), latency_of="until a person is told",
             seconds=time.monotonic() - began_s, full=is_full_run(),
@@ -318,7 +319,7 @@ def test_a_camera_that_is_unplugged_again_and_again_leaves_nothing_behind(driver
     assert wait_for("all threads to end", lambda: True if _held() <= before else None)
     record(
         Result(
-            id="E10", part=f"{driver}-unplugged", title=f"A {driver} camera that is unplugged and plugged in again",
+            id="E10", part=f"{driver}-unplugged", title=f"{TITLES[driver]} that is unplugged and plugged in again",
             counts={"cycles": UNPLUGGED, "devices opened": bench.opened}, seeds="10", faults=faults, acked=taken,
             lost=0, doubled=0, altered=0, seconds=time.monotonic() - began_s, full=is_full_run(),
         )

@@ -41,6 +41,8 @@ JUMPS_S: Final = (1, -1, 3600, -3600, 30 * DAY_S, -30 * DAY_S, 3650 * DAY_S, -36
 SET_TO: Final = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC))
 PHOTOGRAPH: Final = b"photograph" * 50
 
+pytestmark = [pytest.mark.system, pytest.mark.proof("E7")]
+
 
 @dataclass
 class Plate:
@@ -204,7 +206,6 @@ def assert_times_are_as_they_must_be(life: Life) -> float:
     return worst_s
 
 
-@pytest.mark.system
 def test_no_jump_of_a_clock_loses_a_reading_or_its_place(memory_folder: Path) -> None:
     began_s, faults, plates, worst_s = time.monotonic(), Counter[str](), 0, 0.0
     for seed in range(SCHEDULES):
@@ -249,7 +250,6 @@ class Faketime:
         part.rename(self._file)
 
 
-@pytest.mark.system
 def test_a_real_agent_whose_clock_is_moved_keeps_every_plate_in_its_order(bench: Bench, photograph: Path) -> None:
     began_s, wall = time.monotonic(), Faketime(bench.state.parent)
     jumps = ("-56y", "+0", "+10y", "-1h", "-30d", "+11y")

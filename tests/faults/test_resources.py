@@ -37,7 +37,7 @@ ENOUGH: Final = 256 * MEGABYTE
 # An agent that reads this test's photograph takes some 90 MB of its own; with less the kernel ends it, sooner or later.
 TOO_LITTLE: Final = tuple(range(62 * MEGABYTE, 92 * MEGABYTE, 2 * MEGABYTE))
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E13")]
 
 
 class Camera:

@@ -26,7 +26,7 @@ PATIENCE_S: Final = MOST_S if is_full_run() else 30.0
 SILENT_S: Final = 4.0
 STOPPED: Final = "stopped"
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.proof("E11")]
 
 
 class Systemd:
