@@ -1,7 +1,8 @@
 """The program on the reader: photograph, read, keep, sync.
 
-In reading order: `agent` (the story), `config`, `camera`, `barcode`, `vision`, `outbox`, `window` and `conversation`
-(what is sent when; both pure of sockets), `sync`, `uploads`, `enrol`, `health`, `doctor`.
+In reading order: `agent` (the story), `compose` (its wiring), `config`, `safe_mode`, `camera`, `camera_thread`,
+`barcode`, `vision`, `outbox`, `window` and `conversation` (what is sent when; both pure of sockets), `sync`, `uploads`,
+`enrol`, `clock`, `progress`, `troubles`, `health`, `doctor`.
 """
 
 from importlib.metadata import version
