@@ -86,7 +86,7 @@ def _clock(state_dir: Path, now: datetime) -> str:
             f"the clock says {now:%Y-%m-%d %H:%M} (expected after {past:%Y-%m-%d %H:%M}: set it, or wait for NTP)"
         )
     jumps = saved.jumps if saved else ()
-    jumped = f"; set {len(jumps)} times while reading, last by {jumps[-1].by_s:+.1f} s" if jumps else ""
+    jumped = f"; it was set while the agent ran ({len(jumps)} ×, last by {jumps[-1].by_s:+.1f} s)" if jumps else ""
     return f"{now:%Y-%m-%d %H:%M:%S} UTC, {quality}{jumped}"
 
 

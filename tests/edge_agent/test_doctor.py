@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.clock import Jump
+from edge_agent.clock_floor import save_clock
 from edge_agent.config import CameraConfig, CentralConfig, Config, KeepConfig
 from edge_agent.doctor import Check, examine
 from edge_agent.enrol import enrolment_file
@@ -14,6 +16,7 @@ from protocol.codec import as_json
 from protocol.messages import BrokerAccess, Enrolment
 from tests.edge_agent.bench import open_outbox, put
 from tests.edge_agent.web import Answer, serving
+from tests.make import NOON
 
 
 def checks(config: Config, now: datetime | None = None) -> dict[str, Check]:
@@ -75,3 +78,16 @@ def test_a_broker_that_does_not_answer_is_named(tmp_path: Path) -> None:
         port = closed.getsockname()[1]
         check = checks(bench(tmp_path, f"http://127.0.0.1:{port}"))["broker"]
     assert (check.ok, f"cannot reach the broker at 127.0.0.1:{port}" in check.detail) == (False, True)
+
+
+def test_a_clock_that_was_set_while_the_agent_ran_is_told(tmp_path: Path) -> None:
+    save_clock(tmp_path, datetime(2026, 11, 1, tzinfo=UTC), [Jump(NOON, 20.0), Jump(NOON, -3.5)])
+    check = checks(bench(tmp_path), datetime(2099, 1, 1, tzinfo=UTC))["clock"]
+    assert check.ok
+    assert check.detail.endswith("; it was set while the agent ran (2 ×, last by -3.5 s)")
+
+
+def test_an_agent_that_runs_well_is_told_from_one_that_does_not_run(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)):
+        assert checks(bench(tmp_path))["agent"].detail == "it runs, and nothing is in trouble"
+    assert checks(bench(tmp_path))["agent"].detail == "it does not run"

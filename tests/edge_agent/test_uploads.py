@@ -129,7 +129,7 @@ def test_only_wanted_pictures_are_uploaded_and_then_no_longer_wanted(tmp_path: P
 
 
 def test_a_lost_answer_is_asked_for_again(tmp_path: Path) -> None:
-    images, stop = Images(cut_at=1), Event()
+    images, stop, exchanges = Images(cut_at=1), Event(), list[int]()
 
     def answer(request: Request) -> Answer:
         made = images.answer(request)
@@ -140,6 +140,8 @@ def test_a_lost_answer_is_asked_for_again(tmp_path: Path) -> None:
     with serving(answer) as url, closing(open_outbox(tmp_path)) as outbox:
         put(outbox, 1)
         outbox.want([digest(kept(1)[1])])
-        uploads.run(outbox, lambda: access(url), lambda: -1.0, stop)
+        uploads.run(outbox, lambda: access(url), lambda: -1.0, stop, lambda: exchanges.append(1))
         assert outbox.wanted() == []
+    # What may take minutes on a bad line is told before it begins: a question, a piece.
+    assert len(exchanges) >= 2
     assert len(images.pieces) == 1

@@ -181,11 +181,14 @@ def test_a_real_agent_on_a_fifth_of_a_processor_reads_every_plate(bench: Bench, 
         running(_entering(group, _agent(bench)), bench.log, stdout=bench.events_file),
     ):
         wait_for("every photograph to be read", lambda: True if len(_photos(bench)) == 5 else None, 300)
+        held_up = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+    assert int(held_up["nr_throttled"]) > 0
     saved = [event["id"] for event in bench.events("saved")]
     assert _held(bench) == saved
     record(
         Result(
-            id="E13", part="processor", title="A real agent on a fifth of a processor", acked=len(saved), lost=0,
+            id="E13", part="processor", title="A real agent on a fifth of a processor",
+            faults={"held up": int(held_up["nr_throttled"])}, acked=len(saved), lost=0,
             doubled=0, altered=0, seconds=time.monotonic() - began_s, full=True,
         )
     )  # fmt: skip
