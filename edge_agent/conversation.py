@@ -149,6 +149,8 @@ class Conversation:
         self._last_status = self._ledger_due_s = None
         self._ledger_sent_s = -LEDGER_AT_MOST_EVERY_S
         self._presence(online=False)
+        # Sooner once central is known to be there; but where its retained state is lost nobody would ever say so.
+        self._account_in(LEDGER_SPREAD_S * (3 + self._jitter()) / 2)
         return self._status(self._now_s())
 
     def leaving(self) -> Message:

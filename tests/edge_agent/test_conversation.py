@@ -69,6 +69,19 @@ def test_a_device_accounts_once_it_knows_that_central_is_there(outbox: Outbox, c
     assert ledgers(conversation.due()) == []
 
 
+def test_a_device_accounts_soon_after_its_birth_although_it_hears_nothing_of_central(
+    conversation: Conversation, clock: ManualClock
+) -> None:
+    """A broker that forgot central's retained state: found by the simulation, seeds 70 and 137."""
+    conversation.connected("s-1")
+    clock.advance(LEDGER_SPREAD_S - 1)
+    assert ledgers(conversation.due()) == []
+    clock.advance(LEDGER_SPREAD_S + 2)
+    assert len(ledgers(conversation.due())) == 1
+    clock.advance(LEDGER_EVERY_S + 1)
+    assert len(ledgers(conversation.due())) == 1
+
+
 def test_another_central_is_accounted_to_anew_but_not_by_the_whole_fleet_at_once(
     conversation: Conversation, clock: ManualClock
 ) -> None:
