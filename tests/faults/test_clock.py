@@ -29,13 +29,13 @@ from edge_agent.vision import Photograph, PlateView
 from protocol import codec
 from protocol.messages import ClockQuality, PlateReading
 from provisioning.processes import module_command, running, wait_for
-from tests.faults.record import Result, is_full_run, record
+from tests.faults.record import Result, is_full_run, record, times
 from tests.make import NOON, make_code, make_reading
 from tests.system.conftest import Bench, bench, photograph
 
 __all__ = ["bench", "photograph"]
 
-SCHEDULES: Final = 500
+SCHEDULES: Final = times(200, 500)
 DAY_S: Final = 86400.0
 JUMPS_S: Final = (1, -1, 3600, -3600, 30 * DAY_S, -30 * DAY_S, 3650 * DAY_S, -3650 * DAY_S)
 SET_TO: Final = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC))

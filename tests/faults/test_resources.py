@@ -29,7 +29,7 @@ from tests.system.conftest import Bench, bench, photograph
 __all__ = ["bench", "photograph"]
 
 MEGABYTE: Final = 1024 * 1024
-CAPTURES: Final = times(1500, 1_000_000)
+CAPTURES: Final = times(1000, 1_000_000)
 # What central has answered is told this often, and forgotten as often.
 SETTLE_EVERY: Final = 200
 CGROUPS: Final = Path("/sys/fs/cgroup")
