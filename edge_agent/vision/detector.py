@@ -135,6 +135,7 @@ class Model:
 def load_model(folder: Path, *, threads: int = 1, runtime: Runtime | None = None) -> Model:
     """The release in a folder, refused unless everything matches its manifest; `runtime` forces one of the two."""
     document = _read(folder / "manifest.json")
+    _check_sum(folder, document)
     try:
         manifest = msgspec.json.decode(document, type=Manifest)
     except msgspec.DecodeError as error:
@@ -160,6 +161,18 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelMismatch(f"{path}: {error.strerror} (expected a file of the model release)") from error
+
+
+def _check_sum(folder: Path, document: bytes) -> None:
+    """The manifest holds the networks' digests; its own lies beside it, in the form that `sha256sum -c` reads."""
+    expected = _read(folder / "manifest.sha256")
+    found = f"{hashlib.sha256(document).hexdigest()}  manifest.json\n"
+    if expected != found.encode():
+        told = expected[:80].decode("ascii", "replace")
+        where = folder / "manifest.json"
+        raise ModelMismatch(f"{where}: sha256 {found!r} (expected {told!r}, as manifest.sha256 says)")
+            f"{folder / 'manifest.json'}: sha256 {found!r} (expected {told!r}, as manifest.sha256 says)"
+        )
 
 
 def _checked(path: Path, sha256: str) -> bytes:

@@ -36,6 +36,7 @@ from models.training.beyond import BEYOND_SEED, summarise_beyond
 from models.training.card import write_card
 from models.training.held_out import measure_calls, measure_wells
 from models.training.latency import measure_latency
+from models.training.manifest import save_manifest
 from models.training.photographs import measure_photographs
 from models.training.ranges import GROUPS
 from models.training.rivals import measure_rivals
@@ -70,7 +71,7 @@ def _calls(what: Measuring) -> dict[str, Any]:
     calls, temperature = measure_calls(what.release, what.floats, what.held_out)
     manifest = _manifest(what.release)
     manifest["networks"]["calls"]["temperature"] = temperature
-    _write(what.release, manifest)
+    save_manifest(what.release, manifest)
     return {"held_out_renders": _renders(manifest) | {"calls": calls}}
 
 
@@ -142,10 +143,6 @@ def _manifest(release: Path) -> dict[str, Any]:
     return manifest
 
 
-def _write(release: Path, manifest: dict[str, Any]) -> None:
-    (release / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-
-
 # In the order in which they are measured: what calibrates the calls is fitted first.
 PARTS: Final[Mapping[str, Measure]] = {
     "calls": _calls,
@@ -173,7 +170,7 @@ def evaluate(what: Measuring, parts: Mapping[str, Measure]) -> None:
         start = perf_counter()
         figures = measure(what)
         manifest = _manifest(what.release)
-        _write(what.release, manifest | {"metrics": manifest["metrics"] | figures})
+        save_manifest(what.release, manifest | {"metrics": manifest["metrics"] | figures})
         print(f"{name}: {perf_counter() - start:.0f} s", flush=True)
 
 

@@ -33,6 +33,7 @@ from edge_agent.vision.levels import even_levels
 from models.training.dataset import INPUT_SIZE, PATCH_PITCHES, PATCH_PX, draw_detector_picture, draw_patches
 from models.training.legend_strips import draw_places
 from models.training.legends import LEGENDS_SEED, LegendsNet
+from models.training.manifest import save_manifest
 from models.training.nets import DETECTOR_CLASSES, STRIDES, CallsNet, WellsNet
 from models.training.spec import CLASSES, Floats
 from models.training.take_over import FILES, take_over, training_notes
@@ -110,7 +111,7 @@ def write_manifest(release: Path, taken_over: list[str], source: Path | None) ->
         "training": _training(taken_over, source),
         "metrics": earlier.get("metrics", {}),
     }
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    save_manifest(release, manifest)
 
 
 def _training(taken_over: list[str], source: Path | None) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """A model release is refused unless it is exactly what its manifest says; both runtimes make the same calls."""
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from edge_agent.vision import Model, ModelMismatch, load_model, read_plate
 from edge_agent.vision.detector import RUNTIMES
+from models.training.manifest import save_manifest
 from models.training.render import PlateSpec, render_plate
 from protocol.plate import Seat
 from tests.edge_agent.vision.conftest import frame, jpeg
@@ -27,7 +29,7 @@ def copy(release: Path, tmp_path: Path) -> Path:
 def edit(folder: Path, change: Callable[[Any], None]) -> None:
     document = json.loads((folder / "manifest.json").read_text())
     change(document)
-    (folder / "manifest.json").write_text(json.dumps(document))
+    save_manifest(folder, document)
 
 
 SPOILS: dict[str, tuple[Callable[[Any], None], str]] = {
@@ -67,6 +69,16 @@ def test_networks_in_each_others_place_are_refused(copy: Path) -> None:
 def test_manifest_that_is_no_manifest_is_refused(copy: Path, content: bytes) -> None:
     (copy / "manifest.json").write_bytes(content)
     with pytest.raises(ModelMismatch, match=r"manifest\.json"):
+        load_model(copy)
+    (copy / "manifest.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  manifest.json\n")
+    with pytest.raises(ModelMismatch, match=r"manifest\.json"):
+        load_model(copy)
+
+
+def test_a_manifest_with_another_threshold_is_refused(copy: Path) -> None:
+    manifest = copy / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"score_threshold": 0.25', '"score_threshold": 0.35'))
+    with pytest.raises(ModelMismatch, match=r"as manifest\.sha256 says"):
         load_model(copy)
 
 
