@@ -171,8 +171,6 @@ def _check_sum(folder: Path, document: bytes) -> None:
         told = expected[:80].decode("ascii", "replace")
         where = folder / "manifest.json"
         raise ModelMismatch(f"{where}: sha256 {found!r} (expected {told!r}, as manifest.sha256 says)")
-            f"{folder / 'manifest.json'}: sha256 {found!r} (expected {told!r}, as manifest.sha256 says)"
-        )
 
 
 def _checked(path: Path, sha256: str) -> bytes:
