@@ -5,12 +5,17 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import make_engine, migrate
 from central.settings import Settings
 from tests.central.postgres import PostgresServer, postgres_server
+
+# A machine that others use too takes its time, and an example that waited is no finding.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 DATABASES = ("sqlite", "postgresql")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from central import queries
+from central import fleet_queries, queries
 from central.aggregate import summarise
 from central.db import reading, transaction
 from central.fleet import record_status
@@ -129,7 +129,7 @@ async def test_devices_are_listed_with_their_status_and_runs(engine: AsyncEngine
     status = DeviceStatus(VERSION, "bench-1", True, "session-1", at=NOON)
     async with transaction(engine) as connection:
         await record_status(connection, status, now=NOON)
-        first, second = await queries.list_devices(connection)
+        first, second = await fleet_queries.list_devices(connection)
     assert (first.id, first.name, first.status, first.status_at, first.runs) == (
         "bench-1",
         "Bench bench-1",
@@ -144,8 +144,8 @@ async def test_dead_letters_are_listed_newest_first(engine: AsyncEngine) -> None
     poison = [Delivery("wellread/v1/bench-1/reading", f"poison {number}".encode()) for number in (1, 2)]
     await filled(engine, *poison, poison[0])
     async with reading(engine) as connection:
-        letters = await queries.list_dead_letters(connection)
-        older = await queries.list_dead_letters(connection, after=letters[0].number)
+        letters = await fleet_queries.list_dead_letters(connection)
+        older = await fleet_queries.list_dead_letters(connection, after=letters[0].number)
     assert [(letter.code, letter.device_id, letter.times, letter.bytes) for letter in letters] == [
         ("undecodable", "bench-1", 1, 8),
         ("undecodable", "bench-1", 2, 8),
