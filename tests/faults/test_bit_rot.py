@@ -250,7 +250,7 @@ def test_a_flipped_bit_in_the_model_is_refused(tmp_path: Path, name: str) -> Non
         taken += 1
     record(
         Result(
-            id="E5", part=f"model-{name.partition('.')[0]}", title=f"Single bits turned over in {name}", seeds="23",
+            id="E5", part=f"model-{name.replace('.', '-')}", title=f"Single bits turned over in {name}", seeds="23",
             faults={"bits": number}, acked=number, lost=0, doubled=0, altered=taken,
             seconds=time.monotonic() - started_s, full=is_full_run(),
         )
