@@ -7,7 +7,6 @@ import msgspec
 from protocol.assay import SAYS_NOTHING, UNREAD, AssayProfile, Call
 from protocol.messages import Well
 
-
 _UNREADABLE: Final = UNREAD | SAYS_NOTHING
 
 
