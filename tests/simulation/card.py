@@ -57,8 +57,8 @@ class Card:
     def __init__(self, number: int, epoch: str) -> None:
         """`number` tells two cards apart that claim the same epoch."""
         self.number, self.epoch, self.last_seq = number, epoch, 0
-        # Whose it is, and whether another card has the same content and number.
-        self.owner, self.has_twin = "", False
+        # Whose it is, whether another card gives the same numbers, and the number of the card it is a copy of.
+        self.owner, self.has_twin, self.copied_from = "", False, 0
         self.rows: dict[int, Row] = {}
         self.places: dict[str, int] = {}
         self.pending: list[int] = []
@@ -68,6 +68,7 @@ class Card:
     def copy(self, number: int) -> "Card":
         """Another card with the same content: the same epoch, the same next number."""
         other = Card(number, self.epoch)
+        other.copied_from = self.number
         other.last_seq, other.rows, other.owner = self.last_seq, dict(self.rows), self.owner
         other.places, other.pending = dict(self.places), list(self.pending)
         return other

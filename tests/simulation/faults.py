@@ -13,9 +13,10 @@ from protocol import topics
 from protocol.codec import digest
 from tests.simulation.broker import Broker, Wire
 from tests.simulation.card import Card
+from tests.simulation.frail import Frailty
 from tests.simulation.laboratory import Central, Laboratory
 from tests.simulation.oracle import Oracle
-from tests.simulation.reader import Frailty, Reader
+from tests.simulation.reader import Reader
 from tests.simulation.world import World
 
 _YEAR_S: Final = 365.25 * 86400

@@ -5,95 +5,30 @@ broker of the list where one cannot be reached, and a look at the outbox when so
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from edge_agent.clock import BootClock, Moment, reading_id
-from edge_agent.conversation import Conversation, Message, Outgoing
+from edge_agent.conversation import Conversation, Message
+from edge_agent.outbox_rows import PictureState
 from edge_agent.sync import LONGEST_RECONNECT_S, LOOK_EVERY_S
-from edge_agent.window import Waiting
 from protocol import codec, topics
-from protocol.delivery import retry_delay_s
-from protocol.messages import Held, LedgerDay, OutboxDepth, PlateReading, Refusal
+from protocol.delivery import State, retry_delay_s
+from protocol.messages import PlateReading
 from tests.make import make_code, make_reading
 from tests.simulation.broker import Broker, Line
 from tests.simulation.card import Card
-from tests.simulation.oracle import Oracle, Promise
+from tests.simulation.frail import Frail, Frailty, KilledError, OpenOutbox, Outbox
+from tests.simulation.oracle import InvariantError, Oracle, Promise
 from tests.simulation.world import World
 
 KEEP: Final = timedelta(days=35)
 _TEMPLATE: Final = make_reading(0)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-
-
-class KilledError(Exception):
-    """The agent's process ended here."""
-
-
-class Outbox(Protocol):
-    """What a bench does with its outbox: the model's or the real one."""
-
-    @property
-    def epoch(self) -> str: ...
-    def put(self, document: bytes, photograph: bytes) -> int: ...
-    def due(self, count: int, beside: Collection[str] = ()) -> Sequence[Waiting]: ...
-    def send(self, ids: Iterable[str]) -> Sequence[Outgoing]: ...
-    def settle(self, ids: Iterable[str]) -> None: ...
-    def quarantine(self, reading_id: str, code: str, detail: str) -> None: ...
-    def requeue(self, ids: Iterable[str]) -> list[str]: ...
-    def ledger(self) -> Sequence[LedgerDay]: ...
-    def reconcile(self, held: Sequence[Held]) -> object: ...
-    def id_of(self, seq: int) -> str | None: ...
-    def want(self, pictures: Iterable[str]) -> None: ...
-    def wanted_pictures(self) -> list[str]: ...
-    def mark_uploaded(self, picture: str) -> None: ...
-    def depth(self) -> OutboxDepth: ...
-    def last_refusal(self) -> Refusal | None: ...
-    def prune(self, keep: timedelta, most_picture_bytes: int) -> list[tuple[str, bool]]: ...
-    def close(self) -> None: ...
-
-
-OpenOutbox = Callable[[Card, str, Callable[[], Moment]], Outbox]
-
-
-@dataclass
-class Frailty:
-    """Shares of the agent's steps at which it is killed, or its disk fails."""
-
-    kill: float = 0.0
-    disk_error: float = 0.0
-
-
-class Frail:
-    """An outbox between any two steps of which the agent may die, and whose disk may fail."""
-
-    def __init__(self, outbox: Outbox, reader: "Reader") -> None:
-        self._outbox, self._reader = outbox, reader
-
-    @property
-    def epoch(self) -> str:
-        """As the outbox's."""
-        return self._outbox.epoch
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        step = getattr(self._outbox, name)
-
-        def taken(*values: Any, **named: Any) -> Any:
-            self._reader.may_die()
-            if self._reader.world.chance(self._reader.frailty.disk_error):
-                self._reader.oracle.faults["disk error"] += 1
-                raise sqlite3.OperationalError("disk I/O error")
-            result = step(*values, **named)
-            self._reader.after_step(name, values, result)
-            self._reader.may_die()
-            return result
-
-        return taken
 
 
 class Reader:
@@ -162,6 +97,12 @@ class Reader:
             self.oracle.faults["agent killed between two steps"] += 1
             raise KilledError
 
+    def may_fail(self) -> None:
+        """The disk, at one step."""
+        if self.world.chance(self.frailty.disk_error):
+            self.oracle.faults["disk error"] += 1
+            raise sqlite3.OperationalError("disk I/O error")
+
     def after_step(self, name: str, values: tuple[Any, ...], result: Any) -> None:
         """The oracle looks at what the outbox just did."""
         if name == "send":
@@ -171,8 +112,13 @@ class Reader:
             for one in values[0]:
                 if one in self.oracle.promises:
                     self.oracle.settled(one, self.oracle.promises[one].digest)
+        elif name == "prune":
+            self.oracle.forgotten(result, KEEP.total_seconds(), self.world.now_s)
         elif name == "reconcile":
             self.oracle.missed += getattr(result, "missed", 0)
+            for row in self.card.rows.values():
+                if row.state is State.SETTLED:
+                    self.oracle.settled(row.id, row.digest)
 
 
 class Agent:
@@ -280,7 +226,17 @@ class Agent:
 
     def prune(self) -> None:
         """Forget what may be forgotten."""
-        self.reader.oracle.forgotten(self.outbox.prune(KEEP, self.world.random.choice((0, 3000, 1 << 40))))
+        card = self.reader.card
+        needed = [
+            row.seq
+            for row in card.rows.values()
+            if row.picture_state is PictureState.WANTED
+            or (row.state is not State.SETTLED and row.picture_state is not PictureState.NONE)
+        ]
+        self.outbox.prune(KEEP, self.world.random.choice((0, 1 << 40)))
+        for seq in needed:
+            if seq not in card.rows or card.rows[seq].picture_state is PictureState.NONE:
+                raise InvariantError(f"I1: {self.reader.device_id} forgot a picture that central has not: {seq}")
 
     def _keep(self, reading_id: str, document: bytes, picture: bytes) -> None:
         reader = self.reader

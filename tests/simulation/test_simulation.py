@@ -8,14 +8,17 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from tests.simulation.__main__ import Figures
+from tests.faults.record import is_full_run, times
 from tests.simulation.broker import Wire
 from tests.simulation.faults import KINDS
+from tests.simulation.many import Figures
 from tests.simulation.oracle import InvariantError, Oracle, Promise
 from tests.simulation.run import ALIVE_WITHIN_S, Life, simulate
 
 SEEDS = 300
-DEVICE_YEARS = 2.0
+DEVICE_YEARS = times(2, 100)
+# Ten times as long lives in a full run: a hundred years in short ones would be forty thousand of them.
+LONG = ("--long",) if is_full_run() else ()
 
 
 def play(*arguments: object, **environment: str) -> tuple[int, list[str]]:
@@ -25,7 +28,7 @@ def play(*arguments: object, **environment: str) -> tuple[int, list[str]]:
 
 
 def test_every_invariant_holds_in_hundreds_of_lives_of_a_laboratory() -> None:
-    status, lines = play("--seeds", SEEDS, "--device-years", DEVICE_YEARS, "--processes", 2)
+    status, lines = play("--seeds", SEEDS, "--device-years", DEVICE_YEARS, "--processes", 2, *LONG)
     assert status == 0, lines
     figures = msgspec.json.decode(lines[-1], type=Figures)
     assert figures.failed == ()

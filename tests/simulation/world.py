@@ -12,7 +12,7 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
-Action = Callable[[], None]
+Action = Callable[[], object]
 
 # What a correct clock shows when a simulation begins.
 BEGIN: Final = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
