@@ -1,6 +1,7 @@
 """Bytes ↔ messages: nothing altered on the way, nothing unbounded on the way in."""
 
 import random
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -87,6 +88,17 @@ def test_every_well_has_a_state_and_no_other_well_has_one(change: str) -> None:
     error = refusal(sent(codec.encode_reading(make_reading(1, wells=wells))))
     assert error.code == "undecodable"
     assert change in error.detail
+
+
+def test_no_single_bit_puts_a_reading_at_another_place() -> None:
+    """Found by the simulation: a bit that turned over in `seq` or `epoch` was under no digest."""
+    wire = sent(make_document(1))
+    whole = codec.decode(wire, ReadingEnvelope)
+    for bit in range(8 * len(wire)):
+        damaged = bytearray(wire)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with suppress(RemoteProtocolError):
+            assert codec.decode(bytes(damaged), ReadingEnvelope) == whole
 
 
 @pytest.mark.parametrize("wire", [b"", b"{}", b"\x28\xb5\x2f\xfd", b"\x28\xb5\x2f\xfd" + b"\x00" * 40, b"\xff" * 100])
