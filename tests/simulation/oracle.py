@@ -116,6 +116,10 @@ class Oracle:
         for reading_id in reading_ids:
             self.promises[reading_id].is_beyond_reach = True
 
+    def is_beyond_reach(self, place: Place) -> bool:
+        """Whether nobody can send what was saved at this place any more."""
+        return any(promise.is_beyond_reach for promise in self.promises.values() if place in promise.places)
+
     def judge_runs(self, runs: Iterable[tuple[str, str, bytes, Place]], lines: Iterable[str]) -> None:
         """I2, I3, I5 on what central holds (id, digest, document, place) and what it delivered (one line per run)."""
         ids: set[str] = set()

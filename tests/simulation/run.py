@@ -254,8 +254,9 @@ def _judge_reader(fleet: Fleet, reader: Reader) -> None:
     lacking = _pictures_lacking(fleet)
     if lacking:
         raise InvariantError(f"I8: central lacks pictures that are on a bench and does not ask for them: {lacking[:3]}")
-    if not quarantined and reader.device_id in fleet.laboratory.store.lowest_holes():
-        raise InvariantError(f"I4: central misses places of {reader.device_id}")
+    hole = fleet.laboratory.store.lowest_holes().get(reader.device_id)
+    if hole is not None and not quarantined and not fleet.oracle.is_beyond_reach((reader.device_id, *hole)):
+        raise InvariantError(f"I4: central misses places of {reader.device_id} from {hole} on")
 
 
 @contextmanager
