@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from central.command import data_dir_option, json_option, load, nothing, now, on_database, print_json, read_database
-from central.copies_command import backup, import_archives, restore
+from central.copies.command import backup, import_archives, restore
 from central.settings import Settings
 
 
@@ -70,7 +70,7 @@ def user() -> None:
 @data_dir_option
 def user_add(name: str, role: Any, password_stdin: bool, data_dir: Path | None) -> None:
     """Let someone sign in."""
-    from central.auth import add_user
+    from central.people.auth import add_user
 
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
@@ -93,7 +93,7 @@ def device() -> None:
 @data_dir_option
 def device_claim(name: str, as_json: bool, data_dir: Path | None) -> None:
     """Make a one-time code that enrols a reader under this name."""
-    from central.fleet import create_claim
+    from central.fleet.devices import create_claim
     from central.serve import known_url
 
     settings = load(data_dir=data_dir)
@@ -110,7 +110,7 @@ def device_claim(name: str, as_json: bool, data_dir: Path | None) -> None:
 @data_dir_option
 def device_list(as_json: bool, data_dir: Path | None) -> None:
     """Every device, with when it was last heard of."""
-    from central.fleet_queries import list_devices
+    from central.fleet.queries import list_devices
 
     rows = read_database(load(data_dir=data_dir), list_devices)
     if as_json:
@@ -128,7 +128,7 @@ def device_list(as_json: bool, data_dir: Path | None) -> None:
 @data_dir_option
 def device_revoke(device_id: str, data_dir: Path | None) -> None:
     """Shut a device out; its runs stay. A running central takes notice within two seconds."""
-    from central.fleet import revoke
+    from central.fleet.devices import revoke
 
     known = on_database(load(data_dir=data_dir), lambda engine: revoke(engine, device_id, now=now()))
     if not known:
@@ -148,10 +148,10 @@ def export() -> None:
 @data_dir_option
 def export_labware(submission: str, test: str | None, output: Path, data_dir: Path | None) -> None:
     """The distribution of a submission as a LabWare interface file."""
-    from central.aggregate import summarise
-    from central.dialects import labware
     from central.files import write_durably
-    from central.queries import submission_runs
+    from central.results.aggregate import summarise
+    from central.results.dialects import labware
+    from central.results.queries import submission_runs
 
     runs = read_database(load(data_dir=data_dir), lambda connection: submission_runs(connection, submission, test))
     if not runs:
@@ -173,7 +173,7 @@ def export_labware(submission: str, test: str | None, output: Path, data_dir: Pa
 @data_dir_option
 def dead_letters(limit: int, as_json: bool, data_dir: Path | None) -> None:
     """Messages that could not be accepted; their bytes are kept in the database."""
-    from central.fleet_queries import list_dead_letters
+    from central.fleet.queries import list_dead_letters
 
     letters = read_database(load(data_dir=data_dir), lambda connection: list_dead_letters(connection, limit=limit))
     if as_json:

@@ -15,20 +15,23 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central import api, broker, dashboard, docs, images
-from central.access import authorise
-from central.auth import People
-from central.broker import Broker
-from central.broker_child import cancelled
+from central import api, dashboard
 from central.db import make_engine
-from central.headers import safety_headers
-from central.ingest import NewRun
-from central.live import Live
-from central.mqtt import run_ingest
+from central.fleet import broker
+from central.fleet.broker import Broker
+from central.fleet.broker_child import cancelled
+from central.intake.ingest import NewRun
+from central.intake.mqtt import run_ingest
 from central.parts import Parts, provide_parts
-from central.problems import to_response
+from central.people.access import authorise
+from central.people.auth import People
+from central.people.tokens import TokenKey
+from central.results import images
+from central.results.live import Live
 from central.settings import Settings
-from central.tokens import TokenKey
+from central.web import docs
+from central.web.headers import safety_headers
+from central.web.problems import to_response
 
 # What people and programs send is small; pictures have a limit of their own.
 MAX_BODY_BYTES: Final = 64 * 1024

@@ -10,10 +10,10 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.auth import DeviceCaller, People, Person
-from central.broker import Broker
-from central.live import Live
-from central.mqtt import Ingest
+from central.fleet.broker import Broker
+from central.intake.mqtt import Ingest
+from central.people.auth import DeviceCaller, People, Person
+from central.results.live import Live
 from central.settings import Settings
 
 

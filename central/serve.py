@@ -15,11 +15,11 @@ import msgspec
 import uvicorn
 
 from central.app import create_app
-from central.broker_child import BrokerError, find_mosquitto
 from central.db import migrate, reading
 from central.files import write_durably
+from central.fleet.broker_child import BrokerError, find_mosquitto
 from central.parts import Parts
-from central.queries import counts
+from central.results.queries import counts
 from central.settings import Settings
 
 # An open stream of a dashboard must not keep central from stopping.

@@ -44,9 +44,9 @@ PURE = (
     "edge_agent/vision/spread.py",
     "edge_agent/vision/streak.py",
     "edge_agent/vision/tensors.py",
-    "central/aggregate.py",
-    "central/decide.py",
-    "central/dialects.py",
+    "central/results/aggregate.py",
+    "central/intake/decide.py",
+    "central/results/dialects.py",
 )
 IO_MODULES = {
     "os", "pathlib", "io", "socket", "ssl", "http", "urllib", "httpx", "subprocess", "threading", "asyncio", "tempfile",
@@ -54,7 +54,7 @@ IO_MODULES = {
 }  # fmt: skip
 
 ONE_HOME = {
-    "paho": {"edge_agent/sync.py", "central/link.py"},
+    "paho": {"edge_agent/sync.py", "central/intake/link.py"},
     "ai_edge_litert": {"edge_agent/vision/detector.py", "models/training"},
     "tflite_runtime": {"edge_agent/vision/detector.py"},
     "picamera2": {"edge_agent/camera.py"},
@@ -125,7 +125,7 @@ def test_only_settings_and_entry_points_read_the_environment(path: Path) -> None
 
 @pytest.mark.parametrize("path", modules(*PACKAGES), ids=name)
 def test_nothing_swallows_every_error_outside_the_main_loops(path: Path) -> None:
-    loops = {"edge_agent/agent.py", "edge_agent/sync.py", "central/mqtt.py", "central/problems.py"}
+    loops = {"edge_agent/agent.py", "edge_agent/sync.py", "central/intake/mqtt.py", "central/web/problems.py"}
     caught = [
         node.lineno
         for node in ast.walk(ast.parse(path.read_text()))

@@ -8,13 +8,13 @@ from litestar import get, post
 from litestar.params import JSONBody
 
 from central.api.paths import DevicePath, missing
-from central.auth import Person
 from central.db import reading
-from central.fleet import Claim, ClaimError, create_claim, redeem, revoke
-from central.fleet_queries import DeviceRow, list_devices
-from central.gaps import OutboxAccount
+from central.fleet.devices import Claim, ClaimError, create_claim, redeem, revoke
+from central.fleet.queries import DeviceRow, list_devices
+from central.intake.gaps import OutboxAccount
 from central.parts import CentralRequest, Parts, Wired, person_of
-from central.problems import ProblemError
+from central.people.auth import Person
+from central.web.problems import ProblemError
 from protocol.messages import ClockQuality, Enrolment, EnrolmentRequest, OutboxDepth, Refusal, Trouble
 
 DeviceName = Annotated[str, msgspec.Meta(max_length=200, examples=["Bench 2"])]

@@ -8,10 +8,10 @@ from litestar.params import HeaderParameter
 from litestar.response import ServerSentEvent
 
 from central.db import reading
-from central.live import RunEvent, TooManyListenersError
 from central.parts import Wired
-from central.problems import ProblemError
-from central.queries import list_runs
+from central.results.live import RunEvent, TooManyListenersError
+from central.results.queries import list_runs
+from central.web.problems import ProblemError
 
 # Who was away for longer reloads the list instead.
 MAX_RESUMED: Final = 500

@@ -11,12 +11,12 @@ import anyio.to_thread
 from litestar import Response, get, head, put
 from litestar.response import File
 
-from central import images
 from central.api.paths import Sha256Path, missing
 from central.db import reading, transaction
 from central.parts import CentralRequest, Parts, Wired, device_of
-from central.problems import ProblemError
-from central.queries import ImageRow, get_image, picture_of_device
+from central.results import images
+from central.results.queries import ImageRow, get_image, picture_of_device
+from central.web.problems import ProblemError
 
 # Bytes of a request that are held before they go to disk.
 CHUNK_BYTES: Final = 256 * 1024

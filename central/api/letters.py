@@ -5,9 +5,9 @@ from litestar import Response, get
 
 from central.api.paths import After, DeviceFilter, LetterPath, Limit, missing, with_query
 from central.db import reading
-from central.fleet_queries import DeadLetter, dead_letter_payload, list_dead_letters
+from central.fleet.queries import DeadLetter, dead_letter_payload, list_dead_letters
 from central.parts import Wired
-from central.problems import ProblemError
+from central.web.problems import ProblemError
 
 
 class DeadLettersOut(msgspec.Struct, frozen=True):

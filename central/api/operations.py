@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from central.db import DATABASE_ERRORS, reading
 from central.parts import Parts, Wired
-from central.queries import Counts, counts
+from central.results.queries import Counts, counts
 
 OK: Final = "ok"
 # Whoever watches must know within five seconds.

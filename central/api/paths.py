@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from litestar.params import PathParameter, QueryParameter
 
-from central.problems import ProblemError
+from central.web.problems import ProblemError
 
 # What identities are made of (`protocol.messages.LabId`); anything else is refused before the database sees it.
 _LAB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"

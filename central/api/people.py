@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.params import JSONBody
 
 from central.parts import CentralRequest, Wired, person_of
-from central.tokens import API_LIFE
+from central.people.tokens import API_LIFE
 
 
 class SignInIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Response, get
 
-from central.aggregate import Run
 from central.api.paths import After, DeviceFilter, Limit, RunPath, SubmissionFilter, TestFilter, missing, with_query
 from central.db import reading
 from central.parts import CentralRequest, Wired
-from central.queries import RunDetail, get_run, list_runs
+from central.results.aggregate import Run
+from central.results.queries import RunDetail, get_run, list_runs
 from protocol.assay import AssayProfile
 from protocol.endpoint import Grade, RowEndpoint, RowFlag, result_text, titre_text
 from protocol.messages import Clock, ModelUsed, Picture, PlateCode, PlateSeen, Well

@@ -5,7 +5,6 @@ from datetime import datetime
 import msgspec
 from litestar import Response, get
 
-from central.aggregate import Run, Statistics, Summary, summarise
 from central.api.paths import (
     Limit,
     SubmissionPath,
@@ -17,9 +16,10 @@ from central.api.paths import (
 )
 from central.api.runs import RunOut, run_out
 from central.db import reading
-from central.dialects import labware, labware_name
 from central.parts import Wired
-from central.queries import list_submissions, submission_runs
+from central.results.aggregate import Run, Statistics, Summary, summarise
+from central.results.dialects import labware, labware_name
+from central.results.queries import list_submissions, submission_runs
 
 
 class SubmissionLine(msgspec.Struct, frozen=True, kw_only=True):

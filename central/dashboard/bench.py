@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from central.api.devices import CLOCK_MAY_DIFFER_S, DeviceOut
-from central.gaps import OutboxAccount
+from central.intake.gaps import OutboxAccount
 from protocol.errors import REJECTION_CODES
 from protocol.messages import OutboxDepth
 

@@ -8,14 +8,14 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, QueryParameter
 from litestar.response import Redirect, Template
 
-from central.access import SESSION_COOKIE
 from central.api.devices import DeviceName, new_claim, revoke_device
 from central.api.paths import DevicePath
 from central.api.people import address_of
-from central.auth import NotSignedInError, TooManyTriesError
 from central.dashboard.pages import devices_page
 from central.parts import CentralRequest, Wired, person_of
-from central.tokens import SESSION_LIFE
+from central.people.access import SESSION_COOKIE
+from central.people.auth import NotSignedInError, TooManyTriesError
+from central.people.tokens import SESSION_LIFE
 
 _Form = Body(media_type=RequestEncodingType.URL_ENCODED)
 

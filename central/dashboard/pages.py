@@ -5,7 +5,6 @@ from typing import Any, Final
 from litestar import get
 from litestar.response import Template
 
-from central.aggregate import display, summarise
 from central.api.devices import DeviceOut, device_out
 from central.api.paths import (
     After,
@@ -23,9 +22,10 @@ from central.api.submissions import labware_url, runs_of, summaries
 from central.dashboard import bench
 from central.dashboard.words import bars, endpoint_lines, facts, heads, legend, plate_map, run_line
 from central.db import reading
-from central.fleet_queries import list_dead_letters, list_devices
+from central.fleet.queries import list_dead_letters, list_devices
 from central.parts import CentralRequest, Parts, Wired, person_of
-from central.queries import get_run, list_runs, list_submissions
+from central.results.aggregate import display, summarise
+from central.results.queries import get_run, list_runs, list_submissions
 
 PAGE_SIZE: Final = 50
 LETTERS_SHOWN: Final = 20

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from central.aggregate import Run
 from central.api.devices import CLOCK_MAY_DIFFER_S
 from central.api.runs import in_order
 from central.dashboard.terms import (
@@ -23,6 +22,7 @@ from central.dashboard.terms import (
     RULE_HEADS,
     WELL_FLAGS,
 )
+from central.results.aggregate import Run
 from protocol.assay import AssayProfile, Call, Role
 from protocol.endpoint import RowEndpoint, result_text, titre_text
 from protocol.messages import Colour, Growth, PlateReading, Streak, Well

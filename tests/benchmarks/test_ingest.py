@@ -11,8 +11,8 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import make_engine, migrate, transaction
-from central.ingest import ingest
-from central.plan import Delivery, Planned, plan
+from central.intake.ingest import ingest
+from central.intake.plan import Delivery, Planned, plan
 from central.settings import Settings
 from central.tables import devices, runs
 from protocol import codec

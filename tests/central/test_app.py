@@ -11,9 +11,9 @@ from litestar import Litestar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.access import ACCESS, Who, operation
 from central.app import create_app
 from central.db import transaction
+from central.people.access import ACCESS, Who, operation
 from central.settings import Settings
 from tests.central.web import PASSWORD, Client, bearer, central, people, runs
 from tests.make import make_reading_id

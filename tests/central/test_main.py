@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 
 from central.__main__ import main
 from central.db import make_engine, migrate
-from central.fleet import redeem
-from central.ingest import ingest
-from central.plan import Delivery
+from central.fleet.devices import redeem
+from central.intake.ingest import ingest
+from central.intake.plan import Delivery
 from central.serve import own_url
 from central.settings import Settings
 from protocol.messages import EnrolmentRequest

@@ -14,9 +14,9 @@ from litestar.testing import AsyncTestClient
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.app import create_app
-from central.auth import Role, add_user
-from central.fleet import BrokerAddress
-from central.ingest import ingest
+from central.fleet.devices import BrokerAddress
+from central.intake.ingest import ingest
+from central.people.auth import Role, add_user
 from central.settings import Settings
 from protocol.messages import Enrolment
 from tests.central.wire import ADDRESS, enrol, make_delivery

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.fleet import BrokerAddress, create_claim, redeem
-from central.plan import Delivery
+from central.fleet.devices import BrokerAddress, create_claim, redeem
+from central.intake.plan import Delivery
 from protocol.codec import encode, envelope
 from protocol.messages import Enrolment, EnrolmentRequest
 from protocol.topics import topic

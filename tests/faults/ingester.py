@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from central.db import make_engine
-from central.ingest import DatabaseUnavailableError, ingest
+from central.intake.ingest import DatabaseUnavailableError, ingest
 from tests.faults.oracle import Oracle, facts
 from tests.faults.wire import delivery, fact_of
 from tests.make import NOON, make_reading_id

@@ -12,7 +12,7 @@ def _bug(name: str, module: str, old: str, new: str, caught_by: str) -> Mutant:
 _SYNC: Final = "tests/edge_agent/test_sync.py::"
 _TALK: Final = "tests/edge_agent/test_conversation.py::"
 _OUTBOX: Final = "tests/edge_agent/test_outbox.py::"
-_INGEST: Final = "tests/central/test_ingest.py::"
+_INGEST: Final = "tests/central/intake/test_ingest.py::"
 _SINGLE: Final = "        if code == NO_MATCHING_SUBSCRIBERS:\n            self._presence(online=False)"
 
 DEVICE: Final = (
@@ -199,7 +199,7 @@ DEVICE: Final = (
 
 CENTRAL: Final = (
     _bug(
-        "answered although it was not committed", "central.ingest",
+        "answered although it was not committed", "central.intake.ingest",
         "        if not row_at_fault(error):\n            raise DatabaseUnavailableError(_brief(error)) from error\n"
         "    return _merge",
         "        if not row_at_fault(error):\n"
@@ -209,94 +209,97 @@ CENTRAL: Final = (
         f"{_INGEST}test_a_database_that_is_away_answers_nothing_and_keeps_nothing",
     ),
     _bug(
-        "nothing is recognised (simulated)", "central.decide",
+        "nothing is recognised (simulated)", "central.intake.decide",
         "by_id, by_place = {run.id: run for run in runs}, {run.place: run for run in runs}",
         "by_id: dict[str, HeldRun] = {}\n    by_place: dict[Place, HeldRun] = {}", "seeds 1-20",
     ),
     _bug(
-        "nothing is recognised", "central.decide",
+        "nothing is recognised", "central.intake.decide",
         "by_id, by_place = {run.id: run for run in runs}, {run.place: run for run in runs}",
         "by_id: dict[str, HeldRun] = {}\n    by_place: dict[Place, HeldRun] = {}",
-        "tests/central/test_decide.py::test_what_is_here_is_accepted_again",
+        "tests/central/intake/test_decide.py::test_what_is_here_is_accepted_again",
     ),
     _bug(
-        "only lately accepted readings are recognised (simulated)", "central.decide", "runs = tuple(held)",
+        "only lately accepted readings are recognised (simulated)", "central.intake.decide", "runs = tuple(held)",
         "runs = tuple(held)[:1]", "seeds 1-30",
     ),
     _bug(
-        "a conflict overwrites", "central.decide", "elif known is not None or each.place in by_place:", "elif False:",
-        "tests/central/test_decide.py::test_the_same_id_with_other_content_is_a_conflict_even_from_another_place",
+        "a conflict overwrites", "central.intake.decide",
+        "elif known is not None or each.place in by_place:", "elif False:",
+        "tests/central/intake/test_decide.py::test_the_same_id_with_other_content_is_a_conflict_even_from_another_place",
     ),
     _bug(
-        "a place may be taken twice (simulated)", "central.decide",
+        "a place may be taken twice (simulated)", "central.intake.decide",
         "elif known is not None or each.place in by_place:", "elif known is not None:", "seeds 1-60",
     ),
     _bug(
-        "a conflict is accepted", "central.decide", "known.digest == each.digest:", "known.digest:",
+        "a conflict is accepted", "central.intake.decide", "known.digest == each.digest:", "known.digest:",
         f"{_INGEST}test_same_id_with_other_content_is_a_conflict",
     ),
     _bug(
-        "two outboxes of a device are one", "central.plan",
+        "two outboxes of a device are one", "central.intake.plan",
         'return self.device_id, self.epoch, int(self.row["seq"])', 'return self.device_id, "", int(self.row["seq"])',
         f"{_INGEST}test_the_same_sequence_number_in_another_epoch_is_another_reading",
     ),
     _bug(
-        "another place of a run is forgotten", "central.ingest",
+        "another place of a run is forgotten", "central.intake.ingest",
         "        await _put_elsewhere(connection, decision.elsewhere)\n", "",
-        "tests/central/test_accounts.py::test_what_came_from_another_outbox_before_is_held_in_this_one_too",
+        "tests/central/intake/test_accounts.py::test_what_came_from_another_outbox_before_is_held_in_this_one_too",
     ),
     _bug(
-        "a batch with one bad row is dropped whole", "central.ingest",
+        "a batch with one bad row is dropped whole", "central.intake.ingest",
         "return _merge([await _commit_alone(engine, each, now) for each in plans])", "return Outcome((), (), 0, 0)",
         f"{_INGEST}test_one_row_that_the_database_refuses_does_not_hold_up_the_others",
     ),
     _bug(
-        "one bad row holds up the batch", "central.ingest",
+        "one bad row holds up the batch", "central.intake.ingest",
         "        if not row_at_fault(error):\n            raise DatabaseUnavailableError(_brief(error)) from error\n"
         "    return _merge",
         "        raise DatabaseUnavailableError(_brief(error)) from error\n    return _merge",
         f"{_INGEST}test_one_row_that_the_database_refuses_does_not_hold_up_the_others",
     ),
     _bug(
-        "poison is answered and not kept", "central.ingest",
+        "poison is answered and not kept", "central.intake.ingest",
         "        await keep_letters(connection, decision.refused, now)\n", "",
         f"{_INGEST}test_poison_is_kept_once_and_the_good_message_behind_it_is_accepted",
     ),
     _bug(
-        "a device that was shut out is answered", "central.ingest",
+        "a device that was shut out is answered", "central.intake.ingest",
         "devices.c.id.in_(ids), devices.c.revoked_at.is_(None))", "devices.c.id.in_(ids))",
         f"{_INGEST}test_a_revoked_device_is_refused",
     ),
     _bug(
-        "any device may deliver (simulated)", "central.decide", "elif each.device_id not in enrolled:", "elif False:",
+        "any device may deliver (simulated)", "central.intake.decide",
+        "elif each.device_id not in enrolled:", "elif False:",
         "seeds 1-40",
     ),
     _bug(
-        "a device that was shut out is told what is here", "central.accounts",
+        "a device that was shut out is told what is here", "central.intake.accounts",
         "devices.c.id == device_id, devices.c.revoked_at.is_(None))", "devices.c.id == device_id)",
-        "tests/central/test_accounts.py::test_nobody_but_an_enrolled_device_is_told_what_is_here",
+        "tests/central/intake/test_accounts.py::test_nobody_but_an_enrolled_device_is_told_what_is_here",
     ),
     _bug(
-        "the will of an older session is believed", "central.fleet",
+        "the will of an older session is believed", "central.fleet.devices",
         "not status.online and status.session != known.session)", "False)",
-        "tests/central/test_fleet.py::test_a_will_of_a_session_that_is_over_says_nothing",
+        "tests/central/fleet/test_fleet.py::test_a_will_of_a_session_that_is_over_says_nothing",
     ),
     _bug(
         "the digest is not checked at ingest", "protocol.codec", "    if found != message.digest:", "    if False:",
         "tests/protocol/test_codec.py",
     ),
     _bug(
-        "a message may name another device than its topic", "central.plan",
-        "    if envelope.device_id != device_id:", "    if False:", "tests/central/test_plan.py",
+        "a message may name another device than its topic", "central.intake.plan",
+        "    if envelope.device_id != device_id:", "    if False:", "tests/central/intake/test_plan.py",
     ),
     _bug(
-        "a picture is taken without its digest", "central.images", "            if found != sha256:",
-        "            if False:", "tests/central/test_images.py::test_other_bytes_than_promised_are_removed",
+        "a picture is taken without its digest", "central.results.images", "            if found != sha256:",
+        "            if False:", "tests/central/results/test_images.py::test_other_bytes_than_promised_are_removed",
     ),
     _bug(
-        "a picture has its name before it is whole", "central.images", "            part.seek(0)\n            found =",
+        "a picture has its name before it is whole", "central.results.images",
+        "            part.seek(0)\n            found =",
         "            _part(whole).rename(whole)\n            part.seek(0)\n            found =",
-        "tests/central/test_images.py::test_other_bytes_than_promised_are_removed",
+        "tests/central/results/test_images.py::test_other_bytes_than_promised_are_removed",
     ),
     _bug(
         "central syncs only now and then", "central.db", '"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = NORMAL"',

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from central.plan import Delivery
+from central.intake.plan import Delivery
 from protocol.codec import compress, decompress
 
 _TOPICS: Final = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from central.broker_child import BrokerError, find_mosquitto
+from central.fleet.broker_child import BrokerError, find_mosquitto
 from protocol.topics import broker_acl
 from provisioning.processes import running_central
 from tests.faults.database import free_port

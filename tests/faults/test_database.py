@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import make_engine, migrate
-from central.ingest import DatabaseUnavailableError, ingest
-from central.plan import Delivery
+from central.intake.ingest import DatabaseUnavailableError, ingest
+from central.intake.plan import Delivery
 from central.settings import Settings
 from tests.central.wire import enrol
 from tests.faults.database import CRASHES, Postgres, postgres

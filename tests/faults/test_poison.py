@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from central.db import make_engine, migrate, reading
-from central.ingest import ingest
-from central.plan import Delivery, Planned, plan
+from central.intake.ingest import ingest
+from central.intake.plan import Delivery, Planned, plan
 from central.settings import Settings
 from central.tables import dead_letters, runs
 from protocol.codec import digest

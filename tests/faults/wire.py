@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from central.db import make_engine, reading
-from central.plan import Delivery
+from central.intake.plan import Delivery
 from central.tables import runs
 from protocol.codec import decode, open_envelope
 from protocol.messages import ReadingEnvelope

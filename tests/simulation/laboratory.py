@@ -1,16 +1,16 @@
 """Central in the simulation: processes around a durable table, each dying between any two steps.
 
-A batch is taken, decided and committed, and answered in separate moments, as `central.mqtt` does it; several centrals
-may work on one table.
+A batch is taken, decided and committed, and answered in separate moments, as `central.intake.mqtt` does it; several
+centrals may work on one table.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from central.accounts import LEDGER_AT_MOST_EVERY_S, WATCH_EVERY_S, Hole, asks
-from central.decide import Answers
-from central.plan import Delivery, Refused, plan_ledger
+from central.intake.accounts import LEDGER_AT_MOST_EVERY_S, WATCH_EVERY_S, Hole, asks
+from central.intake.decide import Answers
+from central.intake.plan import Delivery, Refused, plan_ledger
 from edge_agent.conversation import Message
 from protocol import topics
 from protocol.codec import encode

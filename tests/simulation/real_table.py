@@ -12,12 +12,12 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.accounts import _online, answers_to
 from central.db import make_engine, reading, transaction
-from central.decide import Answers
-from central.gaps import device_accounts
-from central.ingest import ingest, record_states
-from central.plan import Delivery
+from central.intake.accounts import _online, answers_to
+from central.intake.decide import Answers
+from central.intake.gaps import device_accounts
+from central.intake.ingest import ingest, record_states
+from central.intake.plan import Delivery
 from central.tables import dead_letters, devices, images, metadata, runs
 from protocol.codec import decompress
 from protocol.messages import Ack, DeviceStatus, Ledger

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from central.accounts import ASK_AT_MOST_EVERY, HOLE_OPEN, WATCH_EVERY_S
+from central.intake.accounts import ASK_AT_MOST_EVERY, HOLE_OPEN, WATCH_EVERY_S
 from edge_agent.conversation import LEDGER_EVERY_S
 from edge_agent.outbox_rows import PictureState
 from protocol.delivery import LONGEST_RETRY_S, State

@@ -1,7 +1,7 @@
 """What is durable of central, as a model in memory: runs, dead letters, what devices said; copied and set back.
 
-The decision is central's own (`central.plan`, `central.decide`, `protocol.ledger`, `central.gaps`); what
-`central.ingest` does with a database is done here with dictionaries.
+The decision is central's own (`plan`, `decide` and `gaps` of `central.intake`, and `protocol.ledger`); what
+`central.intake.ingest` does with a database is done here with dictionaries.
 """
 
 from collections import Counter
@@ -13,10 +13,10 @@ from typing import Protocol
 
 import msgspec
 
-from central.decide import Answers, HeldRun, answers, decide
-from central.fleet import _is_older
-from central.gaps import account
-from central.plan import Delivery, Place, Planned, Refused, plan, plan_state
+from central.fleet.devices import _is_older
+from central.intake.decide import Answers, HeldRun, answers, decide
+from central.intake.gaps import account
+from central.intake.plan import Delivery, Place, Planned, Refused, plan, plan_state
 from protocol import codec, ledger
 from protocol.codec import decompress
 from protocol.messages import VERSION, Ack, DeviceStatus, Ledger

@@ -1,0 +1,140 @@
+"""People: adding them, signing in and out, and who a request speaks for.
+
+One message for an unknown name and for a wrong password, after as much work. What a person may do is in `access`.
+"""
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+import anyio
+from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central.db import reading, transaction
+from central.people.passwords import check_password, hash_password, verify_password
+from central.people.throttle import Throttle
+from central.people.tokens import Audience, Claims, TokenKey
+from central.tables import users
+
+Role = Literal["admin", "viewer"]
+ROLES: Final[tuple[Role, ...]] = ("admin", "viewer")
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+
+
+class NotSignedInError(Exception):
+    """No sign-in, or one that does not hold (any more)."""
+
+
+class TooManyTriesError(Exception):
+    """Sign-in is delayed after failures; `wait_s` says for how long."""
+
+    def __init__(self, wait_s: float) -> None:
+        """Seconds until the next try is looked at."""
+        super().__init__(f"too many failed sign-ins (try again in {wait_s:.0f} s)")
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A signed-in user; `session` is set when a cookie said so, and a form then needs its CSRF token."""
+
+    id: str
+    name: str
+    role: Role
+    session: Claims | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCaller:
+    """An enrolled device, by its upload token."""
+
+    id: str
+
+
+async def add_user(engine: AsyncEngine, *, name: str, password: str, role: Role, now: datetime) -> Person:
+    """A new user; ValueError says what is wrong with the name, the password or the role."""
+    name = user_name(name)
+    if role not in ROLES:
+        raise ValueError(f"not a role: {role!r} (expected {' or '.join(ROLES)})")
+    check_password(password, name)
+    hashed = await anyio.to_thread.run_sync(hash_password, password)
+    person = Person(str(uuid.uuid4()), name, role)
+    row = {"id": person.id, "name": name, "password_hash": hashed, "role": role, "created_at": now}
+    try:
+        async with transaction(engine) as connection:
+            await connection.execute(insert(users).values(row))
+    except IntegrityError as error:
+        raise ValueError(f"user {name!r} exists (expected a new name)") from error
+    return person
+
+
+def user_name(text: str) -> str:
+    """A user's name in its one spelling: lower case."""
+    name = text.strip().lower()
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a user name: {text[:80]!r} (expected 1 to 64 of a-z, 0-9, '.', '_', '-', '@')")
+    return name
+
+
+class People:
+    """Sign-in, sign-out and tokens of one central; `now` is its clock."""
+
+    def __init__(self, engine: AsyncEngine, key: TokenKey, now: Callable[[], datetime]) -> None:
+        """Failures are remembered from here on."""
+        self.key = key
+        self._engine = engine
+        self._now = now
+        self._throttle = Throttle()
+        # A comparison takes 46 MiB: two at a time are enough for people and bound what guessing can take.
+        self._comparisons = anyio.CapacityLimiter(2)
+
+    async def sign_in(self, *, name: str, password: str, address: str) -> Person:
+        """The person with this name and password; NotSignedInError or TooManyTriesError otherwise."""
+        account = name.strip().lower()[:64]
+        wait_s = self._throttle.wait_s(account, address, self._now())
+        if wait_s > 0:
+            raise TooManyTriesError(wait_s)
+        row = await self._row(users.c.name, account) if _NAME.fullmatch(account) else None
+        stored = None if row is None else str(row["password_hash"])
+        good = await anyio.to_thread.run_sync(verify_password, stored, password, limiter=self._comparisons)
+        if row is None or not good:
+            self._throttle.failed(account, address, self._now())
+            raise NotSignedInError("name or password is wrong")
+        self._throttle.succeeded(account, address)
+        return _person(row)
+
+    async def sign_out(self, person: Person) -> None:
+        """End every session and token of this person, here and elsewhere."""
+        async with transaction(self._engine) as connection:
+            await connection.execute(update(users).where(users.c.id == person.id).values(signed_out_at=self._now()))
+
+    def issue(self, person: Person, audience: Audience) -> str:
+        """A token that speaks for this person from now on."""
+        return self.key.issue(person.id, audience, self._now())
+
+    async def of_token(self, token: str, audience: Audience) -> Person:
+        """Whom a token speaks for, with the role of this moment; NotSignedInError if it does not hold."""
+        claims = self.key.read(token, audience, self._now())
+        row = None if claims is None else await self._row(users.c.id, claims.user_id)
+        if claims is None or row is None:
+            raise NotSignedInError("the sign-in is not valid or has expired")
+        signed_out_at = row["signed_out_at"]
+        if signed_out_at is not None and claims.issued_at <= signed_out_at.timestamp():
+            raise NotSignedInError("signed out")
+        return _person(row, claims if audience == "pages" else None)
+
+    async def _row(self, column: ColumnElement[str], value: str) -> RowMapping | None:
+        async with reading(self._engine) as connection:
+            found = await connection.execute(select(users).where(column == value))
+            return found.mappings().first()
+
+
+def _person(row: RowMapping, session: Claims | None = None) -> Person:
+    role: Role = "admin" if row["role"] == "admin" else "viewer"
+    return Person(str(row["id"]), str(row["name"]), role, session)
