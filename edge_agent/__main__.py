@@ -88,7 +88,7 @@ def run(config_file: Path | None, state_dir: Path | None, folder: Path | None, c
     from edge_agent.compose import run as run_agent
     from edge_agent.enrol import EnrolmentError
     from edge_agent.health import notify_systemd
-    from edge_agent.outbox_file import OutboxError
+    from edge_agent.outbox.file import OutboxError
     from edge_agent.safe_mode import what_is_left
 
     options = {"state_dir": state_dir, "camera.folder": folder, "camera.kind": "folder" if folder else None}

@@ -24,8 +24,8 @@ from edge_agent.config import Config
 from edge_agent.durable import write_durably
 from edge_agent.frame import Camera, CameraError, Frame, StaleFrame
 from edge_agent.health import measure
-from edge_agent.outbox import Outbox
-from edge_agent.outbox_file import OutboxError
+from edge_agent.outbox.file import OutboxError
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress, Pulse, feed
 from edge_agent.troubles import Troubles
 from edge_agent.vision import PlateView, Refused

@@ -16,8 +16,8 @@ import msgspec
 
 from edge_agent.clock import EARLIEST, Jump
 from edge_agent.durable import make_folder, write_durably
-from edge_agent.outbox_file import OutboxError
-from edge_agent.outbox_look import open_for_looking
+from edge_agent.outbox.file import OutboxError
+from edge_agent.outbox.look import open_for_looking
 
 CLOCK_FILE: Final = "clock.json"
 # More often wears a memory card; seldomer, and a power cut costs more time.

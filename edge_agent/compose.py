@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from edge_agent import agent, requests, sync, uploads
+from edge_agent import agent, sync, uploads
 from edge_agent.barcode import agreed, find_code
 from edge_agent.calibration import CalibrationError, InForce, check_size, compare, in_force
 from edge_agent.camera import open_camera
@@ -27,7 +27,8 @@ from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access, device_id, load_access
 from edge_agent.frame import Camera, Frame
 from edge_agent.live_camera import MOST_DROPPED, FreshCamera
-from edge_agent.outbox import Outbox
+from edge_agent.outbox import requests
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.safe_mode import wait_until_right
 from edge_agent.troubles import Troubles

@@ -72,7 +72,7 @@ class Outgoing(Protocol):
 
 
 class Store(Protocol):
-    """What the conversation needs of an outbox: `edge_agent.outbox.Outbox`, or the simulator's."""
+    """What the conversation needs of an outbox: `edge_agent.outbox.outbox.Outbox`, or the simulator's."""
 
     @property
     def epoch(self) -> str:

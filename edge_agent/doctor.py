@@ -19,8 +19,8 @@ from edge_agent.durable import make_folder, write_durably
 from edge_agent.enrol import Access, EnrolmentError, load_access
 from edge_agent.frame import CameraError
 from edge_agent.health import measure
-from edge_agent.outbox_file import OutboxError, lock_folder, open_file
-from edge_agent.outbox_look import newest_document, open_for_looking
+from edge_agent.outbox.file import OutboxError, lock_folder, open_file
+from edge_agent.outbox.look import newest_document, open_for_looking
 from edge_agent.troubles import left_troubles
 from protocol.codec import decode_reading
 from protocol.messages import PlateReading

@@ -1,7 +1,7 @@
 """`wellread-agent queue`: what this reader holds that central may not have yet, and what a person can do about it.
 
-Looking never disturbs a running agent. What changes something is asked of it (`edge_agent.requests`), or done at once
-where none runs.
+Looking never disturbs a running agent. What changes something is asked of it (`edge_agent.outbox.requests`), or done at
+once where none runs.
 """
 
 import json
@@ -23,8 +23,8 @@ _REQUEST_ID_BYTES: Final = 8
 
 def look(config: Config, question: Callable[[Any], Any]) -> Any:
     """What the outbox's file says, beside a running agent or without one."""
-    from edge_agent.outbox_file import OutboxError
-    from edge_agent.outbox_look import open_for_looking
+    from edge_agent.outbox.file import OutboxError
+    from edge_agent.outbox.look import open_for_looking
 
     try:
         with closing(open_for_looking(config.state_dir / "outbox.db")) as connection:
@@ -35,7 +35,7 @@ def look(config: Config, question: Callable[[Any], Any]) -> Any:
 
 def count(config: Config, as_json: bool) -> None:
     """Print how many readings stand where."""
-    from edge_agent.outbox_look import count_states
+    from edge_agent.outbox.look import count_states
 
     counts = look(config, count_states)
     click.echo(json.dumps(counts) if as_json else "\n".join(f"{name:14} {n}" for name, n in counts.items()))
@@ -47,7 +47,7 @@ def count(config: Config, as_json: bool) -> None:
 @click.pass_obj
 def list_readings(config: Config, as_json: bool, everything: bool) -> None:
     """The readings that central lacks, oldest first."""
-    from edge_agent.outbox_look import list_rows
+    from edge_agent.outbox.look import list_rows
 
     columns = ("seq", "state", "id", "photo", "rejected_code", "rejected_detail")
     for row in look(config, lambda connection: list_rows(connection, everything)):
@@ -63,7 +63,7 @@ def list_readings(config: Config, as_json: bool, everything: bool) -> None:
 @click.pass_obj
 def show(config: Config, reading_id: str) -> None:
     """One reading, whole: where it stands, why it was set aside, and what was captured."""
-    from edge_agent.outbox_look import show_row
+    from edge_agent.outbox.look import show_row
 
     row = look(config, lambda connection: show_row(connection, reading_id))
     if row is None:
@@ -76,7 +76,7 @@ def show(config: Config, reading_id: str) -> None:
 @click.pass_obj
 def retry(config: Config, ids: tuple[str, ...]) -> None:
     """Send quarantined readings again."""
-    from edge_agent.requests import Retry
+    from edge_agent.outbox.requests import Retry
 
     _ask(config, Retry(ids))
 
@@ -87,7 +87,7 @@ def retry(config: Config, ids: tuple[str, ...]) -> None:
 @click.pass_obj
 def quarantine(config: Config, reading_id: str, reason: str) -> None:
     """Set a reading aside that central has not got: it is kept, and not sent."""
-    from edge_agent.requests import Quarantine
+    from edge_agent.outbox.requests import Quarantine
 
     _ask(config, Quarantine(reading_id, reason))
 
@@ -107,8 +107,8 @@ def _passphrase_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_obj
 def export_readings(config: Config, path: Path, everything: bool, pictures: bool, passphrase_file: Path | None) -> None:
     """Write the readings that central lacks to one signed file, to be carried there by hand."""
-    from edge_agent.archive import export_archive
-    from edge_agent.outbox_file import OutboxError
+    from edge_agent.outbox.archive import export_archive
+    from edge_agent.outbox.file import OutboxError
     from edge_agent.signing import SigningKeyError
     from protocol.sealing import ArchiveError
 
@@ -132,7 +132,7 @@ def export_readings(config: Config, path: Path, everything: bool, pictures: bool
 @click.pass_obj
 def import_readings(config: Config, path: Path, signer: str | None, passphrase_file: Path | None) -> None:
     """Take up an archive: this reader's own after its card died, or another's, to be kept."""
-    from edge_agent.requests import Import
+    from edge_agent.outbox.requests import Import
 
     _ask(config, Import(str(path.resolve()), _passphrase(passphrase_file), signer))
 
@@ -145,8 +145,8 @@ def _passphrase(path: Path | None) -> str | None:
 
 
 def _ask(config: Config, request: Any) -> None:
-    from edge_agent.outbox_file import OutboxError
-    from edge_agent.requests import ask
+    from edge_agent.outbox.file import OutboxError
+    from edge_agent.outbox.requests import ask
 
     try:
         answer = ask(config.state_dir, request, secrets.token_hex(_REQUEST_ID_BYTES))

@@ -17,8 +17,8 @@ import httpx
 import structlog
 
 from edge_agent.enrol import Access, EnrolmentError, problem
-from edge_agent.outbox import Outbox
-from edge_agent.outbox_rows import WantedPicture
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.outbox.rows import WantedPicture
 from protocol.delivery import retry_delay_s
 
 # Larger, and a cut costs more than it need; smaller, and every megabyte pays for several round trips.

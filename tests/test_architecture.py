@@ -22,7 +22,7 @@ PURE = (
     "protocol",
     "edge_agent/conversation.py",
     "edge_agent/window.py",
-    "edge_agent/retention.py",
+    "edge_agent/outbox/retention.py",
     "edge_agent/plate_text.py",
     "edge_agent/vision/annotate.py",
     "edge_agent/vision/blobs.py",
@@ -58,7 +58,7 @@ ONE_HOME = {
     "ai_edge_litert": {"edge_agent/vision/detector.py", "models/training"},
     "tflite_runtime": {"edge_agent/vision/detector.py"},
     "picamera2": {"edge_agent/camera.py"},
-    "sqlite_utils": {"edge_agent/outbox_look.py"},
+    "sqlite_utils": {"edge_agent/outbox/look.py"},
     "torch": {"models/training"},
 }
 

@@ -29,7 +29,7 @@ from edge_agent import sync
 from edge_agent.clock import BootClock, read_clocks
 from edge_agent.conversation import Conversation
 from edge_agent.enrol import load_access
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from protocol import codec
 from protocol.messages import Picture, PlateReading, Streak
 from provisioning.processes import Central, module_command, run_once, running_central

@@ -120,7 +120,7 @@ def agent(state: Path, total: int, saved: Path) -> None:
     from edge_agent.clock import BootClock, read_clocks
     from edge_agent.conversation import Conversation
     from edge_agent.enrol import load_access
-    from edge_agent.outbox import Outbox
+    from edge_agent.outbox.outbox import Outbox
 
     access = load_access(state, "")
     assert access is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from protocol.delivery import SEND_WINDOW
 from tests.benchmarks.rounds import side_by_side
 from tests.make import make_document, make_reading, replace

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from edge_agent.clock import Moment
-from edge_agent.outbox import Outbox
-from edge_agent.outbox_look import list_rows, open_for_looking
+from edge_agent.outbox.look import list_rows, open_for_looking
+from edge_agent.outbox.outbox import Outbox
 from protocol.messages import Picture
 from tests.make import make_document, make_reading_id
 from tests.standins import ManualClock

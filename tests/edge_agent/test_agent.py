@@ -19,7 +19,7 @@ from edge_agent.clock import BootClock
 from edge_agent.clock_floor import saved_clock
 from edge_agent.config import CameraConfig, Config, KeepConfig
 from edge_agent.frame import CameraError, Frame, StaleFrame
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.troubles import Troubles
 from edge_agent.vision import Photograph, PlateView, Refused

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.clock import BootClock
 from edge_agent.conversation import LEDGER_AT_MOST_EVERY_S, LEDGER_EVERY_S, LEDGER_SPREAD_S, Conversation, Message
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.sync import LONGEST_RECONNECT_S, reconnect_delay_s
 from protocol import codec, topics
 from protocol.ledger import Entry, compare

@@ -19,7 +19,7 @@ from edge_agent import sync
 from edge_agent.clock import BootClock, read_clocks
 from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from protocol import codec, topics
 from protocol.messages import BrokerAccess, DeviceStatus, Enrolment
 from tests.edge_agent.bench import open_outbox, put, states

@@ -9,14 +9,14 @@ from threading import Event, Thread
 import pytest
 from click.testing import CliRunner, Result
 
-from edge_agent import requests
 from edge_agent.__main__ import DEGRADED, main
 from edge_agent.durable import write_durably
 from edge_agent.enrol import DEVICE_ID_FILE
-from edge_agent.outbox import Outbox
-from edge_agent.requests import FOLDER, Answer, Retry, ask, take_up
+from edge_agent.outbox import requests
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.outbox.requests import FOLDER, Answer, Retry, ask, take_up
 from tests.edge_agent.bench import kept, open_outbox, put, states
-from tests.edge_agent.test_outbox import flip_a_bit
+from tests.edge_agent.outbox.test_outbox import flip_a_bit
 from tests.make import make_reading_id
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent import uploads
 from edge_agent.enrol import Access
-from edge_agent.outbox_rows import WantedPicture
+from edge_agent.outbox.rows import WantedPicture
 from edge_agent.uploads import PIECE_BYTES, Outcome, upload, upload_wanted
 from protocol.codec import digest
 from protocol.messages import BrokerAccess, Enrolment

@@ -17,7 +17,7 @@ from edge_agent import sync
 from edge_agent.clock import BootClock, read_clocks, reading_id
 from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access, device_id, enrol
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from protocol import codec
 from protocol.messages import Picture
 from provisioning.processes import Central, wait_for

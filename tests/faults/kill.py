@@ -27,8 +27,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from edge_agent.outbox import Outbox
-from edge_agent.outbox_file import OutboxError
+from edge_agent.outbox.file import OutboxError
+from edge_agent.outbox.outbox import Outbox
 from protocol import codec
 from tests.faults.disks import Disk
 from tests.faults.life import Bench, Table, sendable

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from edge_agent.clock import BootClock, Moment, read_clocks, reading_id
 from edge_agent.conversation import Conversation
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from protocol import codec, topics
 from protocol.ledger import Entry, by_day, compare
 from protocol.messages import VERSION, Ack, CentralStatus, Ledger, Picture, ReadingEnvelope, Rejection

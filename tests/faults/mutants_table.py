@@ -11,7 +11,7 @@ def _bug(name: str, module: str, old: str, new: str, caught_by: str) -> Mutant:
 
 _SYNC: Final = "tests/edge_agent/test_sync.py::"
 _TALK: Final = "tests/edge_agent/test_conversation.py::"
-_OUTBOX: Final = "tests/edge_agent/test_outbox.py::"
+_OUTBOX: Final = "tests/edge_agent/outbox/test_outbox.py::"
 _INGEST: Final = "tests/central/intake/test_ingest.py::"
 _SINGLE: Final = "        if code == NO_MATCHING_SUBSCRIBERS:\n            self._presence(online=False)"
 
@@ -120,11 +120,11 @@ DEVICE: Final = (
         "tests/protocol/test_ledger.py::test_a_reading_captured_and_accepted_since_the_account_is_left_alone",
     ),
     _bug(
-        "synchronous NORMAL", "edge_agent.outbox_file", '"synchronous = FULL"', '"synchronous = NORMAL"',
+        "synchronous NORMAL", "edge_agent.outbox.file", '"synchronous = FULL"', '"synchronous = NORMAL"',
         f"{_OUTBOX}test_settings_that_saved_rests_on_are_asserted",
     ),
     _bug(
-        "the sequence is reset when the outbox is empty", "edge_agent.outbox",
+        "the sequence is reset when the outbox is empty", "edge_agent.outbox.outbox",
         'seq = int(self.file.told("last_seq") or 0) + 1',
         'seq = self.file.rows("SELECT coalesce(max(seq), 0) + 1 AS n FROM readings")[0]["n"]',
         f"{_OUTBOX}test_the_epoch_stays_and_sequence_numbers_are_never_given_twice",
@@ -132,51 +132,57 @@ DEVICE: Final = (
     Mutant(
         "the picture after the row",
         (
-            Edit("edge_agent.outbox", "            write_durably(self.pictures / name, photograph)\n", ""),
+            Edit("edge_agent.outbox.outbox", "            write_durably(self.pictures / name, photograph)\n", ""),
             Edit(
-                "edge_agent.outbox", "            self._unsaid.pop()\n",
+                "edge_agent.outbox.outbox", "            self._unsaid.pop()\n",
                 "            self._unsaid.pop()\n            write_durably(self.pictures / name, photograph)\n",
             ),
         ),
         f"{_OUTBOX}test_a_picture_that_cannot_be_written_leaves_no_row",
     ),
     _bug(
-        "unsettled readings are pruned", "edge_agent.retention",
+        "unsettled readings are pruned", "edge_agent.outbox.retention",
         "if row.state is not State.SETTLED or row.picture_needed:", "if False:",
-        "tests/edge_agent/test_retention.py::test_nothing_that_central_lacks_is_ever_planned",
+        "tests/edge_agent/outbox/test_retention.py::test_nothing_that_central_lacks_is_ever_planned",
     ),
     _bug(
-        "pictures of unsettled readings are pruned (simulated)", "edge_agent.retention",
+        "pictures of unsettled readings are pruned (simulated)", "edge_agent.outbox.retention",
         "if row.state is not State.SETTLED or row.picture_needed:", "if False:", "seeds 1-20",
     ),
     Mutant(
         "quarantined readings are pruned",
         (
             Edit(
-                "edge_agent.retention", "if row.state is not State.SETTLED or row.picture_needed:",
+                "edge_agent.outbox.retention", "if row.state is not State.SETTLED or row.picture_needed:",
                 "if row.state is State.PENDING or row.picture_needed:",
             ),
-            Edit("edge_agent.pruning", "(other.state != 'settled' OR", "(other.state = 'pending' OR"),
-            Edit("edge_agent.pruning", " WHERE state = 'settled' AND seq > ?", " WHERE state != 'pending' AND seq > ?"),
-            Edit("edge_agent.pruning", "WHERE seq = ? AND state = ?\", [seq, State.SETTLED]", "WHERE seq = ?\", [seq]"),
+            Edit("edge_agent.outbox.pruning", "(other.state != 'settled' OR", "(other.state = 'pending' OR"),
+            Edit(
+                "edge_agent.outbox.pruning", " WHERE state = 'settled' AND seq > ?",
+                " WHERE state != 'pending' AND seq > ?",
+            ),
+            Edit(
+                "edge_agent.outbox.pruning", "WHERE seq = ? AND state = ?\", [seq, State.SETTLED]",
+                "WHERE seq = ?\", [seq]",
+            ),
         ),
         "tests/simulation/test_order.py::test_pruning_keeps_what_was_set_aside_whatever_room_is_wanted",
     ),
     _bug(
-        "a picture is pruned before it was uploaded", "edge_agent.retention",
+        "a picture is pruned before it was uploaded", "edge_agent.outbox.retention",
         "if row.state is not State.SETTLED or row.picture_needed:", "if row.state is not State.SETTLED:",
-        "tests/edge_agent/test_retention.py::test_nothing_that_central_lacks_is_ever_planned",
+        "tests/edge_agent/outbox/test_retention.py::test_nothing_that_central_lacks_is_ever_planned",
     ),
     _bug(
-        "the digest is not checked before sending", "edge_agent.outbox_rows", '        if found != row["digest"]:',
+        "the digest is not checked before sending", "edge_agent.outbox.rows", '        if found != row["digest"]:',
         "        if False:", f"{_OUTBOX}test_a_damaged_row_is_set_aside_with_the_reason_and_never_sent",
     ),
     _bug(
-        "a row's seal is not checked", "edge_agent.outbox_rows", '    if row["seal"] != expected:', "    if False:",
-        "tests/edge_agent/test_outbox_file.py::test_whatever_is_wrong_in_a_row_the_rest_goes_on_and_nothing_leaves_altered",
+        "a row's seal is not checked", "edge_agent.outbox.rows", '    if row["seal"] != expected:', "    if False:",
+        "tests/edge_agent/outbox/test_file.py::test_whatever_is_wrong_in_a_row_the_rest_goes_on_and_nothing_leaves_altered",
     ),
     _bug(
-        "the order is the clock's", "edge_agent.outbox", "AND {condition} ORDER BY seq LIMIT ?",
+        "the order is the clock's", "edge_agent.outbox.outbox", "AND {condition} ORDER BY seq LIMIT ?",
         "AND {condition} ORDER BY put_at LIMIT ?",
         "tests/simulation/test_order.py::test_readings_leave_in_the_order_of_their_numbers_whatever_the_clock_says",
     ),
@@ -191,7 +197,7 @@ DEVICE: Final = (
         "tests/simulation/test_order.py::test_a_photograph_is_synced_before_it_has_its_name",
     ),
     _bug(
-        "the depth of the outbox lies", "edge_agent.backlog",
+        "the depth of the outbox lies", "edge_agent.outbox.backlog",
         'int(self._file.told("last_seq") or 0), sum(counts.values()), quarantined,',
         'int(self._file.told("last_seq") or 0), 0, quarantined,', f"{_OUTBOX}test_depth_counts_what_central_lacks",
     ),

@@ -31,7 +31,7 @@ from edge_agent.compose import camera_of
 from edge_agent.config import SHIPPED_MODEL, CameraConfig, Config, KeepConfig
 from edge_agent.frame import CameraError, Frame
 from edge_agent.live_camera import encode_jpeg
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.troubles import Troubles
 from edge_agent.vision import Photograph, PlateView, Refused, load_model, read_plate

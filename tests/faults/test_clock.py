@@ -22,7 +22,7 @@ from edge_agent.clock import AGREES_S, EARLIEST, BootClock, Moment, read_boot_id
 from edge_agent.clock_floor import floor, save_clock
 from edge_agent.config import Config
 from edge_agent.frame import Frame
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.troubles import Troubles
 from edge_agent.vision import Photograph, PlateView

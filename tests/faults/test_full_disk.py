@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import KeepConfig
-from edge_agent.outbox_file import OutboxError
+from edge_agent.outbox.file import OutboxError
 from tests.faults.disks import disk, fill, memory_disk
 from tests.faults.life import Bench, Table, sendable
 from tests.faults.oracle import Follower, Oracle

@@ -1,7 +1,7 @@
 """A memory card and the outbox on it, without a disk: what is committed survives a crash, what is not is gone.
 
-A model of `edge_agent.outbox.Outbox`, method for method, over the same state table, ledger and pruning plan; a test
-plays the same seeds with either and compares the traces.
+A model of `edge_agent.outbox.outbox.Outbox`, method for method, over the same state table, ledger and pruning plan; a
+test plays the same seeds with either and compares the traces.
 """
 
 from bisect import insort
@@ -13,9 +13,9 @@ from itertools import groupby
 import msgspec
 
 from edge_agent.clock import Moment
-from edge_agent.outbox import LIVE_S
-from edge_agent.outbox_rows import Outgoing, PictureState, Reconciled
-from edge_agent.retention import Kept, Limits, plan_pruning
+from edge_agent.outbox.outbox import LIVE_S
+from edge_agent.outbox.retention import Kept, Limits, plan_pruning
+from edge_agent.outbox.rows import Outgoing, PictureState, Reconciled
 from edge_agent.window import Waiting
 from protocol import codec, ledger
 from protocol.delivery import Event, State, next_state

@@ -14,7 +14,7 @@ import msgspec
 
 from edge_agent.clock import BootClock, Moment, reading_id
 from edge_agent.conversation import Conversation, Message
-from edge_agent.outbox_rows import PictureState
+from edge_agent.outbox.rows import PictureState
 from edge_agent.sync import LONGEST_RECONNECT_S, LOOK_EVERY_S
 from protocol import codec, topics
 from protocol.delivery import State, retry_delay_s

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from edge_agent.clock import Moment
 from edge_agent.config import KeepConfig
-from edge_agent.outbox import Outbox as RealOutbox
+from edge_agent.outbox.outbox import Outbox as RealOutbox
 from edge_agent.window import Waiting
 from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal
 from tests.simulation.card import Card, CardOutbox

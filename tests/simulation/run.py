@@ -13,7 +13,7 @@ import structlog
 
 from central.intake.accounts import ASK_AT_MOST_EVERY, HOLE_OPEN, WATCH_EVERY_S
 from edge_agent.conversation import LEDGER_EVERY_S
-from edge_agent.outbox_rows import PictureState
+from edge_agent.outbox.rows import PictureState
 from protocol.delivery import LONGEST_RETRY_S, State
 from tests.simulation import faults
 from tests.simulation.broker import Broker, Wire

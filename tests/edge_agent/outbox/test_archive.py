@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.archive import Exported, Imported, export_archive, import_archive
 from edge_agent.durable import write_durably
 from edge_agent.enrol import DEVICE_ID_FILE
-from edge_agent.outbox import ANOTHER_DEVICE
+from edge_agent.outbox.archive import Exported, Imported, export_archive, import_archive
+from edge_agent.outbox.outbox import ANOTHER_DEVICE
 from edge_agent.signing import public_key, signing_key
 from protocol.archive import End, Reading, read
 from protocol.sealing import ArchiveError
 from tests.edge_agent.bench import kept, open_outbox, put, states
-from tests.edge_agent.test_outbox import flip_a_bit, picture_of
+from tests.edge_agent.outbox.test_outbox import flip_a_bit, picture_of
 from tests.make import NOON, make_reading_id
 
 PASSPHRASE = "a bench by the window"

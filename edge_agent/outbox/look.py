@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
-from edge_agent.outbox_file import OutboxError
-from edge_agent.packing import Packer, PackingError
+from edge_agent.outbox.file import OutboxError
+from edge_agent.outbox.packing import Packer, PackingError
 from protocol import codec
 from protocol.delivery import State
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.outbox_file import LOG_CAP_BYTES
-from edge_agent.outbox_look import open_for_looking
-from edge_agent.outbox_salvage import SET_ASIDE
+from edge_agent.outbox.file import LOG_CAP_BYTES
+from edge_agent.outbox.look import open_for_looking
+from edge_agent.outbox.salvage import SET_ASIDE
 from protocol import codec
 from protocol.codec import digest
 from protocol.messages import VERSION, Ledger

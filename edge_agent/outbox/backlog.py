@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.clock import Moment
-from edge_agent.outbox_file import OutboxFile
-from edge_agent.outbox_rows import PictureState
-from edge_agent.outbox_salvage import SET_ASIDE
-from edge_agent.room import hours_left, look
+from edge_agent.outbox.file import OutboxFile
+from edge_agent.outbox.room import hours_left, look
+from edge_agent.outbox.rows import PictureState
+from edge_agent.outbox.salvage import SET_ASIDE
 from protocol.delivery import State
 from protocol.messages import OutboxDepth, Trouble
 

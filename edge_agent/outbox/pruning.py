@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from edge_agent.outbox_file import OutboxFile
-from edge_agent.outbox_rows import DamagedError, PictureState, check_seal, kept, picture_file
-from edge_agent.retention import Kept, Limits, plan_pruning
+from edge_agent.outbox.file import OutboxFile
+from edge_agent.outbox.retention import Kept, Limits, plan_pruning
+from edge_agent.outbox.rows import DamagedError, PictureState, check_seal, kept, picture_file
 from protocol.delivery import State
 
 # Refused photographs may be of any size; they must not crowd out readings.

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from edge_agent.durable import sync_folder
 
-# Four times the log's cap (`edge_agent.outbox_file`): a full log must fit into the file beside another full log.
+# Four times the log's cap (`edge_agent.outbox.file`): a full log must fit into the file beside another full log.
 BALLAST_BYTES: Final = 32 * 1024 * 1024
 BALLAST_FILE: Final = "ballast"
 # A photograph takes two names while it is written.

@@ -16,7 +16,8 @@ from typing import Any, Final
 import structlog
 
 from edge_agent.durable import make_folder, sync_folder, write_durably
-from edge_agent.outbox_tables import (
+from edge_agent.outbox.packing import Packer, PackingError
+from edge_agent.outbox.tables import (
     COLUMNS,
     TABLES,
     VERSION,
@@ -28,7 +29,6 @@ from edge_agent.outbox_tables import (
     put_meta,
     row_seal,
 )
-from edge_agent.packing import Packer, PackingError
 from protocol import codec
 from protocol.delivery import State
 

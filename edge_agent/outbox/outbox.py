@@ -20,12 +20,15 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from edge_agent.backlog import Backlog
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import KeepConfig
 from edge_agent.durable import make_folder, write_durably
-from edge_agent.outbox_file import OutboxFile, lock_folder
-from edge_agent.outbox_rows import (
+from edge_agent.outbox.backlog import Backlog
+from edge_agent.outbox.file import OutboxFile, lock_folder
+from edge_agent.outbox.packing import Packer
+from edge_agent.outbox.pruning import Pruning
+from edge_agent.outbox.room import BALLAST_BYTES, Ballast, ballast_plan, look
+from edge_agent.outbox.rows import (
     DamagedError,
     Outgoing,
     PictureState,
@@ -36,11 +39,8 @@ from edge_agent.outbox_rows import (
     proven_document,
     state_of,
 )
-from edge_agent.outbox_steps import Steps
-from edge_agent.outbox_tables import insert, new_row, put_meta
-from edge_agent.packing import Packer
-from edge_agent.pruning import Pruning
-from edge_agent.room import BALLAST_BYTES, Ballast, ballast_plan, look
+from edge_agent.outbox.steps import Steps
+from edge_agent.outbox.tables import insert, new_row, put_meta
 from edge_agent.window import Waiting
 from protocol import codec
 from protocol.delivery import Event, State

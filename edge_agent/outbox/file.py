@@ -23,13 +23,13 @@ from typing import Any, Final
 import structlog
 
 from edge_agent.durable import make_folder
-from edge_agent.outbox_salvage import keep_first_page, salvage, set_aside, unfinished
-from edge_agent.outbox_tables import NewerFileError, altered_tables, bring_up_to_date, meta, put_meta
+from edge_agent.outbox.salvage import keep_first_page, salvage, set_aside, unfinished
+from edge_agent.outbox.tables import NewerFileError, altered_tables, bring_up_to_date, meta, put_meta
 from protocol.delivery import State
 
 # The log is written back into the file above this, and after each new reading.
 MOST_LOG_BYTES: Final = 2 * 1024 * 1024
-# And cut down to this, should a transaction have been larger. The ballast is four times this (`edge_agent.room`).
+# And cut down to this, should a transaction have been larger. The ballast is four times this (`room`).
 LOG_CAP_BYTES: Final = 8 * 1024 * 1024
 
 _BUSY_S: Final = 1.0

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.outbox_tables import captured, row_seal
-from edge_agent.packing import Packer, PackingError
-from edge_agent.retention import Kept
+from edge_agent.outbox.packing import Packer, PackingError
+from edge_agent.outbox.retention import Kept
+from edge_agent.outbox.tables import captured, row_seal
 from protocol import codec
 from protocol.delivery import State
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.packing import Packer
+from edge_agent.outbox.packing import Packer
 
 VERSION: Final = 2
 
-# Short enough that all of it lies on the file's first page, of which `outbox_salvage` keeps a copy.
+# Short enough that all of it lies on the file's first page, of which `salvage` keeps a copy.
 TABLES: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT, seal TEXT)",
     "CREATE TABLE readings (seq INTEGER PRIMARY KEY, id TEXT UNIQUE, digest TEXT, day TEXT, seal TEXT, state TEXT,"

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.retention import Kept, Limits, Plan, plan_pruning
+from edge_agent.outbox.retention import Kept, Limits, Plan, plan_pruning
 from protocol.delivery import State
 from tests.make import NOON
 

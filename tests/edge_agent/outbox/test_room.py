@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.config import KeepConfig
-from edge_agent.outbox import Outbox
-from edge_agent.room import BALLAST_BYTES, BALLAST_FILE, LEAST_FREE_NAMES, Ballast, Room, ballast_plan, hours_left
+from edge_agent.outbox.outbox import Outbox
+from edge_agent.outbox.room import (
+    BALLAST_BYTES,
+    BALLAST_FILE,
+    LEAST_FREE_NAMES,
+    Ballast,
+    Room,
+    ballast_plan,
+    hours_left,
+)
 from tests.edge_agent.bench import kept, picture_bytes, put, states
 from tests.make import make_reading_id
 from tests.standins import ManualClock
@@ -169,7 +177,7 @@ def test_pictures_that_central_has_go_before_the_disk_is_too_full(disk: Path) ->
 
 
 def test_the_ballast_is_four_full_logs() -> None:
-    from edge_agent.outbox_file import LOG_CAP_BYTES
+    from edge_agent.outbox.file import LOG_CAP_BYTES
 
     assert BALLAST_BYTES == 4 * LOG_CAP_BYTES
 

@@ -10,10 +10,10 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 
-from edge_agent.backlog import DAMAGED
-from edge_agent.outbox_file import OutboxFile, is_full
-from edge_agent.outbox_rows import DamagedError, PictureState, state_of
-from edge_agent.room import Ballast, look
+from edge_agent.outbox.backlog import DAMAGED
+from edge_agent.outbox.file import OutboxFile, is_full
+from edge_agent.outbox.room import Ballast, look
+from edge_agent.outbox.rows import DamagedError, PictureState, state_of
 from protocol.delivery import Event, State, next_state
 
 # So many changes of state are one transaction: fewer cost a sync each, more make the log long.

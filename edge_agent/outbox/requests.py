@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 import structlog
 
-from edge_agent.archive import import_archive
 from edge_agent.durable import make_folder, write_durably
-from edge_agent.outbox import Outbox
-from edge_agent.outbox_file import OutboxError
+from edge_agent.outbox.archive import import_archive
+from edge_agent.outbox.file import OutboxError
+from edge_agent.outbox.outbox import Outbox
 from protocol.delivery import State
 from protocol.sealing import ArchiveError
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.durable import write_durably
-from edge_agent.outbox import LIVE_S
-from edge_agent.outbox_file import OutboxError, check_settings, open_file
-from edge_agent.outbox_look import count_states, open_for_looking
-from edge_agent.outbox_rows import Reconciled
-from edge_agent.outbox_tables import put_meta
-from edge_agent.packing import Packer
+from edge_agent.outbox.file import OutboxError, check_settings, open_file
+from edge_agent.outbox.look import count_states, open_for_looking
+from edge_agent.outbox.outbox import LIVE_S
+from edge_agent.outbox.packing import Packer
+from edge_agent.outbox.rows import Reconciled
+from edge_agent.outbox.tables import put_meta
 from protocol import ledger
 from protocol.codec import digest
 from protocol.delivery import State
