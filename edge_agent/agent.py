@@ -18,11 +18,11 @@ import structlog
 
 from edge_agent import AGENT_VERSION
 from edge_agent.barcode import FoundCode
+from edge_agent.cameras.frame import Camera, CameraError, Frame, StaleFrame
 from edge_agent.clock import BootClock, Moment, reading_id
 from edge_agent.clock_floor import SAVE_EVERY_S, save_clock
 from edge_agent.config import Config
 from edge_agent.durable import write_durably
-from edge_agent.frame import Camera, CameraError, Frame, StaleFrame
 from edge_agent.health import measure
 from edge_agent.outbox.file import OutboxError
 from edge_agent.outbox.outbox import Outbox

@@ -10,12 +10,12 @@ import click
 import msgspec
 
 from edge_agent import AGENT_VERSION
-from edge_agent.appearance import look_at
-from edge_agent.calibration import VERSION, Calibration, CalibrationError, InForce, in_force, keep
-from edge_agent.camera import open_camera
+from edge_agent.cameras.appearance import look_at
+from edge_agent.cameras.calibration import VERSION, Calibration, CalibrationError, InForce, in_force, keep
+from edge_agent.cameras.camera import open_camera
+from edge_agent.cameras.frame import MAX_PHOTO_BYTES, CameraError, Frame
 from edge_agent.clock import read_clocks
 from edge_agent.config import Config, load_config
-from edge_agent.frame import MAX_PHOTO_BYTES, CameraError, Frame
 from edge_agent.vision import ModelMismatch, Refused, load_model, read_plate
 from protocol.codec import digest
 from protocol.profiles import profile_named

@@ -17,16 +17,16 @@ import structlog
 
 from edge_agent import agent, sync, uploads
 from edge_agent.barcode import agreed, find_code
-from edge_agent.calibration import CalibrationError, InForce, check_size, compare, in_force
-from edge_agent.camera import open_camera
-from edge_agent.camera_thread import PATIENCE_S, ThreadedCamera
+from edge_agent.cameras.calibration import CalibrationError, InForce, check_size, compare, in_force
+from edge_agent.cameras.camera import open_camera
+from edge_agent.cameras.frame import Camera, Frame
+from edge_agent.cameras.live import MOST_DROPPED, FreshCamera
+from edge_agent.cameras.thread import PATIENCE_S, ThreadedCamera
 from edge_agent.clock import BootClock, read_boot_id, system_quality
 from edge_agent.clock_floor import floor
 from edge_agent.config import CameraConfig, Config
 from edge_agent.conversation import Conversation
 from edge_agent.enrol import Access, device_id, load_access
-from edge_agent.frame import Camera, Frame
-from edge_agent.live_camera import MOST_DROPPED, FreshCamera
 from edge_agent.outbox import requests
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress

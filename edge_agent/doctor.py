@@ -11,13 +11,13 @@ from pathlib import Path
 
 import httpx
 
-from edge_agent.camera import load_picamera2, open_camera
+from edge_agent.cameras.camera import load_picamera2, open_camera
+from edge_agent.cameras.frame import CameraError
 from edge_agent.clock import EARLIEST, system_quality
 from edge_agent.clock_floor import floor, saved_clock
 from edge_agent.config import Config
 from edge_agent.durable import make_folder, write_durably
 from edge_agent.enrol import Access, EnrolmentError, load_access
-from edge_agent.frame import CameraError
 from edge_agent.health import measure
 from edge_agent.outbox.file import OutboxError, lock_folder, open_file
 from edge_agent.outbox.look import newest_document, open_for_looking
@@ -114,7 +114,7 @@ def _model(config: Config) -> str:
 
 def _calibration(state_dir: Path, now: datetime) -> str:
     """Its age, and how far the newest reading that was compared with it had drifted."""
-    from edge_agent.calibration import in_force
+    from edge_agent.cameras.calibration import in_force
 
     current = in_force(state_dir)
     if current is None:

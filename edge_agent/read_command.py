@@ -17,8 +17,8 @@ import cv2
 import msgspec
 
 from edge_agent import config
+from edge_agent.cameras.frame import MAX_PHOTO_BYTES, Frame
 from edge_agent.clock import read_clocks
-from edge_agent.frame import MAX_PHOTO_BYTES, Frame
 from edge_agent.plate_text import plate_text
 from edge_agent.vision import Model, ModelMismatch, PlateView, Refused, load_model, read_plate
 from edge_agent.vision.annotate import annotate

@@ -57,7 +57,7 @@ ONE_HOME = {
     "paho": {"edge_agent/sync.py", "central/intake/link.py"},
     "ai_edge_litert": {"edge_agent/vision/detector.py", "models/training"},
     "tflite_runtime": {"edge_agent/vision/detector.py"},
-    "picamera2": {"edge_agent/camera.py"},
+    "picamera2": {"edge_agent/cameras/camera.py"},
     "sqlite_utils": {"edge_agent/outbox/look.py"},
     "torch": {"models/training"},
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
-from edge_agent.frame import Frame
+from edge_agent.cameras.frame import Frame
 from edge_agent.vision.detector import Model, ModelMismatch, load_model
 from edge_agent.vision.geometry import Placed
 from edge_agent.vision.image import Photograph, open_photograph

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 
-from edge_agent.frame import MAX_PHOTO_BYTES
+from edge_agent.cameras.frame import MAX_PHOTO_BYTES
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.frame import Frame
+from edge_agent.cameras.frame import Frame
 from edge_agent.vision import Model, Refused, read_plate
 from models.training.beyond import PlateRead, draw_beyond, read_beyond
 from models.training.render import render_plate

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.frame import Frame
+from edge_agent.cameras.frame import Frame
 from edge_agent.vision import Model, Refused, read_plate
 from models.training.measure import calibrate_calls, confusion
 from models.training.render import render_plate

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 
-from edge_agent.frame import Frame
+from edge_agent.cameras.frame import Frame
 from edge_agent.vision import Model, Refused, load_model, read_plate
 from protocol.assay import AssayProfile
 from protocol.endpoint import seen_endpoints, titre_text

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_agent.frame import Frame
+from edge_agent.cameras.frame import Frame
 from edge_agent.vision import ModelMismatch, load_model, read_plate
 from edge_agent.vision.detector import RUNTIMES
 from models.training.render import PlateSpec, render_plate

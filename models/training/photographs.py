@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_agent.frame import Frame
+from edge_agent.cameras.frame import Frame
 from edge_agent.vision import Model, Refused, read_plate
 from edge_agent.vision.patches import cut_patches
 from models.training.found import count_photographs

@@ -13,7 +13,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from edge_agent.frame import Frame
+from edge_agent.cameras.frame import Frame
 from edge_agent.vision import Model, Refused, read_plate
 from edge_agent.vision.annotate import COLOURS, annotate
 from edge_agent.vision.locate import locate_plate

@@ -23,8 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_agent.cameras.frame import Frame
 from edge_agent.config import SHIPPED_MODEL
-from edge_agent.frame import Frame
 from edge_agent.vision import Model, Refused, load_model, read_plate
 from edge_agent.vision.orientation import CELLS_RADIUS_PITCH, CONFIRMED_LN, DOUBTED
 from models.training.render import PlateSpec, render_plate

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_agent.cameras.frame import Frame
 from edge_agent.config import SHIPPED_MODEL
-from edge_agent.frame import Frame
 from edge_agent.vision import Model, load_model, read_plate
 from edge_agent.vision.detector import RUNTIMES, Runtime
 from models.training.render import PlateSpec, render_plate

@@ -14,11 +14,11 @@ import pytest
 
 from edge_agent.agent import Reader, Seen, Shutter, keep, read_plates, run
 from edge_agent.barcode import FoundCode, find_code
-from edge_agent.camera import FolderCamera
+from edge_agent.cameras.camera import FolderCamera
+from edge_agent.cameras.frame import CameraError, Frame, StaleFrame
 from edge_agent.clock import BootClock
 from edge_agent.clock_floor import saved_clock
 from edge_agent.config import CameraConfig, Config, KeepConfig
-from edge_agent.frame import CameraError, Frame, StaleFrame
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.troubles import Troubles

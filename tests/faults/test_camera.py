@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from edge_agent.agent import TROUBLE_S, Reader, Seen, read_plates
 from edge_agent.barcode import FoundCode
-from edge_agent.camera_thread import PATIENCE_S
+from edge_agent.cameras.frame import CameraError, Frame
+from edge_agent.cameras.live import encode_jpeg
+from edge_agent.cameras.thread import PATIENCE_S
 from edge_agent.clock import BootClock, read_clocks
 from edge_agent.compose import camera_of
 from edge_agent.config import SHIPPED_MODEL, CameraConfig, Config, KeepConfig
-from edge_agent.frame import CameraError, Frame
-from edge_agent.live_camera import encode_jpeg
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.troubles import Troubles

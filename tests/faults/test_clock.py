@@ -18,10 +18,10 @@ import pytest
 
 from edge_agent.agent import Reader, Seen, keep
 from edge_agent.barcode import FoundCode
+from edge_agent.cameras.frame import Frame
 from edge_agent.clock import AGREES_S, EARLIEST, BootClock, Moment, read_boot_id, system_quality
 from edge_agent.clock_floor import floor, save_clock
 from edge_agent.config import Config
-from edge_agent.frame import Frame
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.troubles import Troubles

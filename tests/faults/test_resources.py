@@ -13,9 +13,9 @@ from typing import Any, Final
 import pytest
 
 from edge_agent.agent import Reader, read_plates
+from edge_agent.cameras.frame import Frame
 from edge_agent.clock import BootClock, read_clocks
 from edge_agent.config import Config, KeepConfig
-from edge_agent.frame import Frame
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress
 from edge_agent.troubles import Troubles

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edge_agent.cameras.frame import Frame
 from edge_agent.config import SHIPPED_MODEL
-from edge_agent.frame import Frame
 from edge_agent.vision import Model, load_model
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.frame import MAX_PHOTO_BYTES
+from edge_agent.cameras.frame import MAX_PHOTO_BYTES
 from edge_agent.vision.image import open_photograph, read_header
 from edge_agent.vision.refusal import Refused
 from tests.edge_agent.vision.odd_files import BASELINE, PROGRESSIVE, blank_jpeg, png

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from edge_agent.appearance import Appearance, look_at
+from edge_agent.cameras.appearance import Appearance, look_at
 from edge_agent.durable import make_folder, write_durably
 from edge_agent.vision import PlateView, Refused
 from protocol.messages import CalibrationUsed, Drift, ModelUsed

@@ -6,9 +6,9 @@ from threading import Event
 
 import pytest
 
-from edge_agent import camera_thread
-from edge_agent.camera_thread import MOST_LEFT_BEHIND, ThreadedCamera
-from edge_agent.frame import CameraError, Frame
+from edge_agent.cameras import thread
+from edge_agent.cameras.frame import CameraError, Frame
+from edge_agent.cameras.thread import MOST_LEFT_BEHIND, ThreadedCamera
 from edge_agent.progress import Progress
 from tests.make import NOON
 
@@ -99,8 +99,8 @@ def test_a_hanging_device_is_left_behind_and_the_next_picture_comes_from_a_new_o
 
 
 def test_a_person_hears_of_a_slow_camera_before_it_is_given_up(healed: Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_thread, "SHOWN_AFTER_OPENING_S", 0.1)
-    monkeypatch.setattr(camera_thread, "_SLICE_S", 0.05)
+    monkeypatch.setattr(thread, "SHOWN_AFTER_OPENING_S", 0.1)
+    monkeypatch.setattr(thread, "_SLICE_S", 0.05)
     shop = Shop(hanging("slow", healed))
     with shop.camera(1.0) as camera, pytest.raises(CameraError):
         camera.capture()
@@ -150,7 +150,7 @@ def test_a_device_in_use_by_a_driver_that_hangs_is_for_the_watchdog_in_the_end(
             with pytest.raises(CameraError):
                 camera.capture()
         assert shop.progress.late() == {}
-        monkeypatch.setattr(camera_thread, "DEAF_S", 0.0)
+        monkeypatch.setattr(thread, "DEAF_S", 0.0)
         with pytest.raises(CameraError, match="busy"):
             camera.capture()
         assert list(shop.progress.late()) == ["camera"]

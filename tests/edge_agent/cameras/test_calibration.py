@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from edge_agent.__main__ import main
 from edge_agent.agent import Seen
-from edge_agent.appearance import Appearance, look_at
-from edge_agent.calibration import (
+from edge_agent.cameras.appearance import Appearance, look_at
+from edge_agent.cameras.calibration import (
     VERSION,
     Calibration,
     CalibrationError,
@@ -26,10 +26,10 @@ from edge_agent.calibration import (
     keep,
     measure_drift,
 )
+from edge_agent.cameras.frame import Frame
 from edge_agent.compose import reading_with
 from edge_agent.config import SHIPPED_MODEL, CameraConfig, Config
 from edge_agent.doctor import examine
-from edge_agent.frame import Frame
 from edge_agent.vision import Model, PlateView, Refused, load_model, read_plate
 from models.training.render import PlateSpec, render_plate
 from protocol.messages import CalibrationUsed

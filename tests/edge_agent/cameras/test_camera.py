@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.camera import FolderCamera, load_picamera2, open_camera
+from edge_agent.cameras.camera import FolderCamera, load_picamera2, open_camera
+from edge_agent.cameras.frame import MAX_PHOTO_BYTES, CameraError
 from edge_agent.config import CameraConfig
-from edge_agent.frame import MAX_PHOTO_BYTES, CameraError
 from tests.edge_agent.bench import make_photograph
 from tests.make import NOON
 from tests.standins import ManualClock

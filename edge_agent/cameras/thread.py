@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from edge_agent.frame import Camera, CameraError, Frame
+from edge_agent.cameras.frame import Camera, CameraError, Frame
 from edge_agent.progress import Progress
 
 # How long a person looks at nothing before being told: opening a device takes a second or two.

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_agent.cameras.frame import CameraError, Frame, StaleFrame
+from edge_agent.cameras.live import MOST_DROPPED, FreshCamera, OpenCVCamera, PiCamera, check_whole
 from edge_agent.config import CameraConfig
-from edge_agent.frame import CameraError, Frame, StaleFrame
-from edge_agent.live_camera import MOST_DROPPED, FreshCamera, OpenCVCamera, PiCamera, check_whole
 from tests.make import NOON
 from tests.standins import ManualClock
 

@@ -1,5 +1,5 @@
 """The camera that a configuration names, and the one that replays a folder. Those that see the bench are in
-`live_camera`; what a camera is, and what it gives, is in `frame`.
+`live`; what a camera is, and what it gives, is in `frame`.
 """
 
 import os
@@ -12,9 +12,9 @@ from typing import Final
 
 import structlog
 
+from edge_agent.cameras.frame import MAX_PHOTO_BYTES, Camera, CameraError, Frame
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import CameraConfig
-from edge_agent.frame import MAX_PHOTO_BYTES, Camera, CameraError, Frame
 
 # What programs call a file that they have not finished writing.
 _UNFINISHED: Final = (".part", ".tmp", ".filepart", ".crdownload", ".swp", "~")
@@ -40,7 +40,7 @@ def open_camera(
     """
     if config.kind == "folder":
         return FolderCamera(config.folder, was_captured, watch=config.watch, clocks=clocks)
-    from edge_agent.live_camera import OpenCVCamera, PiCamera
+    from edge_agent.cameras.live import OpenCVCamera, PiCamera
 
     if config.kind == "opencv":
         return OpenCVCamera(config, clocks=clocks)

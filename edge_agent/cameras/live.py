@@ -12,9 +12,9 @@ from hashlib import sha256
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_agent.cameras.frame import Camera, CameraError, Frame, StaleFrame
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import CameraConfig
-from edge_agent.frame import Camera, CameraError, Frame, StaleFrame
 
 if TYPE_CHECKING:
     import numpy as np
