@@ -86,8 +86,8 @@ def run(config_file: Path | None, state_dir: Path | None, folder: Path | None, c
     """
     from edge_agent.barcode import parse_code
     from edge_agent.compose import run as run_agent
-    from edge_agent.enrol import EnrolmentError
     from edge_agent.health import notify_systemd
+    from edge_agent.link.enrol import EnrolmentError
     from edge_agent.outbox.file import OutboxError
     from edge_agent.safe_mode import what_is_left
 
@@ -120,8 +120,8 @@ def enrol(claim_code: str, central_url: str | None, config_file: Path | None, st
     """Make this reader a device of central, with a claim code from its Devices page."""
     import httpx
 
-    from edge_agent.enrol import EnrolmentError, device_id
-    from edge_agent.enrol import enrol as exchange
+    from edge_agent.link.enrol import EnrolmentError, device_id
+    from edge_agent.link.enrol import enrol as exchange
 
     config = _load(config_file, state_dir=state_dir, central__url=central_url)
     if not config.central.url:

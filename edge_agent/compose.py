@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from edge_agent import agent, sync, uploads
+from edge_agent import agent
 from edge_agent.barcode import agreed, find_code
 from edge_agent.cameras.calibration import CalibrationError, InForce, check_size, compare, in_force
 from edge_agent.cameras.camera import open_camera
@@ -25,8 +25,9 @@ from edge_agent.cameras.thread import PATIENCE_S, ThreadedCamera
 from edge_agent.clock import BootClock, read_boot_id, system_quality
 from edge_agent.clock_floor import floor
 from edge_agent.config import CameraConfig, Config
-from edge_agent.conversation import Conversation
-from edge_agent.enrol import Access, device_id, load_access
+from edge_agent.link import sync, uploads
+from edge_agent.link.conversation import Conversation
+from edge_agent.link.enrol import Access, device_id, load_access
 from edge_agent.outbox import requests
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.progress import Progress

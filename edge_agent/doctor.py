@@ -17,8 +17,8 @@ from edge_agent.clock import EARLIEST, system_quality
 from edge_agent.clock_floor import floor, saved_clock
 from edge_agent.config import Config
 from edge_agent.durable import make_folder, write_durably
-from edge_agent.enrol import Access, EnrolmentError, load_access
 from edge_agent.health import measure
+from edge_agent.link.enrol import Access, EnrolmentError, load_access
 from edge_agent.outbox.file import OutboxError, lock_folder, open_file
 from edge_agent.outbox.look import newest_document, open_for_looking
 from edge_agent.troubles import left_troubles

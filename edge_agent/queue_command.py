@@ -107,9 +107,9 @@ def _passphrase_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_obj
 def export_readings(config: Config, path: Path, everything: bool, pictures: bool, passphrase_file: Path | None) -> None:
     """Write the readings that central lacks to one signed file, to be carried there by hand."""
+    from edge_agent.link.signing import SigningKeyError
     from edge_agent.outbox.archive import export_archive
     from edge_agent.outbox.file import OutboxError
-    from edge_agent.signing import SigningKeyError
     from protocol.sealing import ArchiveError
 
     try:

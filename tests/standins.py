@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from edge_agent.clock import Moment
-from edge_agent.conversation import Message
+from edge_agent.link.conversation import Message
 from protocol import codec, topics
 from protocol.messages import VERSION, Ack, CentralStatus, ReadingEnvelope, Rejection
 from tests.make import NOON

@@ -20,8 +20,8 @@ MAY_IMPORT = {
 # Modules that decide and never act, and the modules by which Python reaches disk, network, clock or chance.
 PURE = (
     "protocol",
-    "edge_agent/conversation.py",
-    "edge_agent/window.py",
+    "edge_agent/link/conversation.py",
+    "edge_agent/link/window.py",
     "edge_agent/outbox/retention.py",
     "edge_agent/plate_text.py",
     "edge_agent/vision/annotate.py",
@@ -54,7 +54,7 @@ IO_MODULES = {
 }  # fmt: skip
 
 ONE_HOME = {
-    "paho": {"edge_agent/sync.py", "central/intake/link.py"},
+    "paho": {"edge_agent/link/sync.py", "central/intake/link.py"},
     "ai_edge_litert": {"edge_agent/vision/detector.py", "models/training"},
     "tflite_runtime": {"edge_agent/vision/detector.py"},
     "picamera2": {"edge_agent/cameras/camera.py"},
@@ -125,7 +125,7 @@ def test_only_settings_and_entry_points_read_the_environment(path: Path) -> None
 
 @pytest.mark.parametrize("path", modules(*PACKAGES), ids=name)
 def test_nothing_swallows_every_error_outside_the_main_loops(path: Path) -> None:
-    loops = {"edge_agent/agent.py", "edge_agent/sync.py", "central/intake/mqtt.py", "central/web/problems.py"}
+    loops = {"edge_agent/agent.py", "edge_agent/link/sync.py", "central/intake/mqtt.py", "central/web/problems.py"}
     caught = [
         node.lineno
         for node in ast.walk(ast.parse(path.read_text()))

@@ -19,13 +19,13 @@ import msgspec
 
 from edge_agent import AGENT_VERSION
 from edge_agent.durable import make_folder, write_durably, write_pieces_durably
-from edge_agent.enrol import DEVICE_ID_FILE, device_id
+from edge_agent.link.enrol import DEVICE_ID_FILE, device_id
+from edge_agent.link.signing import KEY_FILE, public_key, signing_key
 from edge_agent.outbox.look import open_for_looking
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.packing import Packer
 from edge_agent.outbox.rows import DamagedError, picture_file, proven_document
 from edge_agent.outbox.tables import captured, meta
-from edge_agent.signing import KEY_FILE, public_key, signing_key
 from protocol import codec
 from protocol.archive import VERSION, ArchivedPicture, Header, Reading, read, verify, write
 from protocol.errors import RemoteProtocolError

@@ -23,6 +23,7 @@ import structlog
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import KeepConfig
 from edge_agent.durable import make_folder, write_durably
+from edge_agent.link.window import Waiting
 from edge_agent.outbox.backlog import Backlog
 from edge_agent.outbox.file import OutboxFile, lock_folder
 from edge_agent.outbox.packing import Packer
@@ -41,7 +42,6 @@ from edge_agent.outbox.rows import (
 )
 from edge_agent.outbox.steps import Steps
 from edge_agent.outbox.tables import insert, new_row, put_meta
-from edge_agent.window import Waiting
 from protocol import codec
 from protocol.delivery import Event, State
 from protocol.errors import LocalProtocolError

@@ -25,10 +25,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from edge_agent import sync
 from edge_agent.clock import BootClock, read_clocks
-from edge_agent.conversation import Conversation
-from edge_agent.enrol import load_access
+from edge_agent.link import sync
+from edge_agent.link.conversation import Conversation
+from edge_agent.link.enrol import load_access
 from edge_agent.outbox.outbox import Outbox
 from protocol import codec
 from protocol.messages import Picture, PlateReading, Streak

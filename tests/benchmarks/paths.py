@@ -116,10 +116,10 @@ def ours(folder: Path, total: int) -> Result:
 
 def agent(state: Path, total: int, saved: Path) -> None:
     """The bench: puts readings one after the other, going on from where an earlier life was killed, and sends them."""
-    from edge_agent import sync
     from edge_agent.clock import BootClock, read_clocks
-    from edge_agent.conversation import Conversation
-    from edge_agent.enrol import load_access
+    from edge_agent.link import sync
+    from edge_agent.link.conversation import Conversation
+    from edge_agent.link.enrol import load_access
     from edge_agent.outbox.outbox import Outbox
 
     access = load_access(state, "")

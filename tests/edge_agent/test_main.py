@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from edge_agent.__main__ import DEGRADED, main
 from edge_agent.config import example_toml
-from edge_agent.enrol import enrolment_file
+from edge_agent.link.enrol import enrolment_file
 from protocol.codec import as_json
 from protocol.messages import BrokerAccess, Enrolment
 from provisioning.processes import module_command, running, wait_for

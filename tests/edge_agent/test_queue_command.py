@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from edge_agent.__main__ import DEGRADED, main
 from edge_agent.durable import write_durably
-from edge_agent.enrol import DEVICE_ID_FILE
+from edge_agent.link.enrol import DEVICE_ID_FILE
 from edge_agent.outbox import requests
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.requests import FOLDER, Answer, Retry, ask, take_up

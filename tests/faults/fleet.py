@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from edge_agent import sync
 from edge_agent.clock import BootClock, read_clocks, reading_id
-from edge_agent.conversation import Conversation
-from edge_agent.enrol import Access, device_id, enrol
+from edge_agent.link import sync
+from edge_agent.link.conversation import Conversation
+from edge_agent.link.enrol import Access, device_id, enrol
 from edge_agent.outbox.outbox import Outbox
 from protocol import codec
 from protocol.messages import Picture

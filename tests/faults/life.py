@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_agent.clock import BootClock, Moment, read_clocks, reading_id
-from edge_agent.conversation import Conversation
+from edge_agent.link.conversation import Conversation
 from edge_agent.outbox.outbox import Outbox
 from protocol import codec, topics
 from protocol.ledger import Entry, by_day, compare

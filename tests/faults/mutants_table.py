@@ -9,63 +9,63 @@ def _bug(name: str, module: str, old: str, new: str, caught_by: str) -> Mutant:
     return Mutant(name, (Edit(module, old, new),), caught_by)
 
 
-_SYNC: Final = "tests/edge_agent/test_sync.py::"
-_TALK: Final = "tests/edge_agent/test_conversation.py::"
+_SYNC: Final = "tests/edge_agent/link/test_sync.py::"
+_TALK: Final = "tests/edge_agent/link/test_conversation.py::"
 _OUTBOX: Final = "tests/edge_agent/outbox/test_outbox.py::"
 _INGEST: Final = "tests/central/intake/test_ingest.py::"
 _SINGLE: Final = "        if code == NO_MATCHING_SUBSCRIBERS:\n            self._presence(online=False)"
 
 DEVICE: Final = (
     _bug(
-        "delete on the broker's acknowledgement", "edge_agent.conversation", _SINGLE,
+        "delete on the broker's acknowledgement", "edge_agent.link.conversation", _SINGLE,
         f"        if code == 0:\n            self._outbox.settle([reading_id])\n{_SINGLE}",
         f"{_SYNC}test_the_brokers_own_word_settles_nothing",
     ),
     _bug(
-        "delete on the broker's acknowledgement (simulated)", "edge_agent.conversation", _SINGLE,
+        "delete on the broker's acknowledgement (simulated)", "edge_agent.link.conversation", _SINGLE,
         f"        if code == 0:\n            self._outbox.settle([reading_id])\n{_SINGLE}", "seeds 1-20",
     ),
     _bug(
-        "a rejection treated as an acceptance", "edge_agent.conversation",
+        "a rejection treated as an acceptance", "edge_agent.link.conversation",
         "self._outbox.quarantine(reading_id, rejection.code, rejection.detail)", "self._outbox.settle([reading_id])",
         f"{_SYNC}test_a_rejected_reading_is_set_aside_with_centrals_words",
     ),
     _bug(
-        "a rejection treated as an acceptance (simulated)", "edge_agent.conversation",
+        "a rejection treated as an acceptance (simulated)", "edge_agent.link.conversation",
         "self._outbox.quarantine(reading_id, rejection.code, rejection.detail)", "self._outbox.settle([reading_id])",
         "seeds 1-20",
     ),
     _bug(
-        "an answer to another outbox settles", "edge_agent.conversation", "if ack.epoch != self._outbox.epoch:",
+        "an answer to another outbox settles", "edge_agent.link.conversation", "if ack.epoch != self._outbox.epoch:",
         "if False:", f"{_SYNC}test_an_acknowledgement_for_another_outbox_settles_nothing",
     ),
     _bug(
-        "no account to another central", "edge_agent.conversation",
+        "no account to another central", "edge_agent.link.conversation",
         "if status.online and status.instance != self._instance:", "if status.online and not self._instance:",
         f"{_TALK}test_another_central_is_accounted_to_anew_but_not_by_the_whole_fleet_at_once",
     ),
     _bug(
-        "no account at all (simulated)", "edge_agent.conversation",
+        "no account at all (simulated)", "edge_agent.link.conversation",
         "if self._ledger_due_s is None or now_s < self._ledger_due_s:", "if True:", "seeds 1-20",
     ),
     _bug(
-        "an account whenever asked, however often", "edge_agent.conversation",
+        "an account whenever asked, however often", "edge_agent.link.conversation",
         "due_s = max(self._now_s() + delay_s, self._ledger_sent_s + LEDGER_AT_MOST_EVERY_S)",
         "due_s = self._now_s() + delay_s",
         f"{_TALK}test_however_often_central_asks_a_device_does_not_account_all_the_time",
     ),
     _bug(
-        "an absent central is not waited for", "edge_agent.conversation",
+        "an absent central is not waited for", "edge_agent.link.conversation",
         "size = SEND_WINDOW if online else PROBE_WINDOW", "size = SEND_WINDOW",
         f"{_SYNC}test_while_central_is_away_only_a_probe_goes_out",
     ),
     _bug(
-        "the window never sends again", "edge_agent.window", "self.in_flight[one.id].resend_at_s <= now_s]",
+        "the window never sends again", "edge_agent.link.window", "self.in_flight[one.id].resend_at_s <= now_s]",
         "self.in_flight[one.id].resend_at_s <= now_s - 1e9]",
-        "tests/edge_agent/test_window.py::test_an_unanswered_reading_is_sent_again_later_each_time",
+        "tests/edge_agent/link/test_window.py::test_an_unanswered_reading_is_sent_again_later_each_time",
     ),
     _bug(
-        "the window never sends again (simulated)", "edge_agent.window",
+        "the window never sends again (simulated)", "edge_agent.link.window",
         "self.in_flight[one.id].resend_at_s <= now_s]", "self.in_flight[one.id].resend_at_s <= now_s - 1e9]",
         "seeds 1-20",
     ),
@@ -75,19 +75,19 @@ DEVICE: Final = (
         "tests/protocol/test_delivery.py::test_the_wait_grows_and_is_bounded",
     ),
     _bug(
-        "more in flight than the window holds", "edge_agent.window",
+        "more in flight than the window holds", "edge_agent.link.window",
         "free = max(0, self.size - len(self.in_flight))", "free = self.size",
-        "tests/edge_agent/test_window.py::test_the_backlog_leaves_room_for_live_readings",
+        "tests/edge_agent/link/test_window.py::test_the_backlog_leaves_room_for_live_readings",
     ),
     _bug(
-        "the backlog before what was just read", "edge_agent.window", "return overdue + live + backlog",
+        "the backlog before what was just read", "edge_agent.link.window", "return overdue + live + backlog",
         "return overdue + backlog + live",
-        "tests/edge_agent/test_window.py::test_live_readings_go_before_the_backlog_and_each_lane_in_order",
+        "tests/edge_agent/link/test_window.py::test_live_readings_go_before_the_backlog_and_each_lane_in_order",
     ),
     _bug(
-        "the backlog takes the whole window", "edge_agent.window", "KEPT_FOR_LIVE: Final = 4",
+        "the backlog takes the whole window", "edge_agent.link.window", "KEPT_FOR_LIVE: Final = 4",
         "KEPT_FOR_LIVE: Final = 0",
-        "tests/edge_agent/test_window.py::test_the_backlog_leaves_room_for_live_readings",
+        "tests/edge_agent/link/test_window.py::test_the_backlog_leaves_room_for_live_readings",
     ),
     _bug(
         "what central lacks after a restore is not sent again (simulated)", "protocol.delivery",

@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
-from edge_agent import __main__, agent, sync, uploads
+from edge_agent import __main__, agent
+from edge_agent.link import sync, uploads
 
 WHATS: Final = ("main", "busy", "sync", "uploads", "hog")
 

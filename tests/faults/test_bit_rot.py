@@ -16,10 +16,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from edge_agent.config import SHIPPED_MODEL, load_config
-from edge_agent.enrol import Access
+from edge_agent.link.enrol import Access
+from edge_agent.link.uploads import Outcome, upload
 from edge_agent.outbox.file import OutboxError
 from edge_agent.outbox.rows import WantedPicture
-from edge_agent.uploads import Outcome, upload
 from edge_agent.vision.detector import ModelMismatch, load_model
 from protocol.messages import BrokerAccess, Enrolment
 from tests.faults.life import Bench, Table, picture_of, plate_text

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from edge_agent.sync import reconnect_delay_s
+from edge_agent.link.sync import reconnect_delay_s
 from provisioning.processes import running_central, wait_for
 from tests.faults.fleet import Reader, all_answered
 from tests.faults.oracle import Oracle

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
-from edge_agent.conversation import NO_MATCHING_SUBSCRIBERS, Message
+from edge_agent.link.conversation import NO_MATCHING_SUBSCRIBERS, Message
 from tests.simulation.world import World
 
 QUOTA_EXCEEDED = 0x97

@@ -13,10 +13,10 @@ from itertools import groupby
 import msgspec
 
 from edge_agent.clock import Moment
+from edge_agent.link.window import Waiting
 from edge_agent.outbox.outbox import LIVE_S
 from edge_agent.outbox.retention import Kept, Limits, plan_pruning
 from edge_agent.outbox.rows import Outgoing, PictureState, Reconciled
-from edge_agent.window import Waiting
 from protocol import codec, ledger
 from protocol.delivery import Event, State, next_state
 from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal

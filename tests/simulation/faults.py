@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from edge_agent.conversation import Message
+from edge_agent.link.conversation import Message
 from protocol import topics
 from protocol.codec import digest
 from tests.simulation.broker import Broker, Wire

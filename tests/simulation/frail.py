@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from edge_agent.clock import Moment
-from edge_agent.conversation import Outgoing
-from edge_agent.window import Waiting
+from edge_agent.link.conversation import Outgoing
+from edge_agent.link.window import Waiting
 from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal
 from tests.simulation.card import Card
 

@@ -11,7 +11,7 @@ from typing import Final
 from central.intake.accounts import LEDGER_AT_MOST_EVERY_S, WATCH_EVERY_S, Hole, asks
 from central.intake.decide import Answers
 from central.intake.plan import Delivery, Refused, plan_ledger
-from edge_agent.conversation import Message
+from edge_agent.link.conversation import Message
 from protocol import topics
 from protocol.codec import encode
 from protocol.messages import VERSION, Ack, CentralStatus, Ledger

@@ -1,7 +1,8 @@
 """A bench: its card, its clocks, and the agent's own conversation, which may die between any two steps.
 
-The line is kept as `edge_agent.sync` keeps it, without threads and sockets: a new session for each connection, the next
-broker of the list where one cannot be reached, and a look at the outbox when something was heard or time has gone by.
+The line is kept as `edge_agent.link.sync` keeps it, without threads and sockets: a new session for each connection, the
+next broker of the list where one cannot be reached, and a look at the outbox when something was heard or time has gone
+by.
 """
 
 import sqlite3
@@ -13,9 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from edge_agent.clock import BootClock, Moment, reading_id
-from edge_agent.conversation import Conversation, Message
+from edge_agent.link.conversation import Conversation, Message
+from edge_agent.link.sync import LONGEST_RECONNECT_S, LOOK_EVERY_S
 from edge_agent.outbox.rows import PictureState
-from edge_agent.sync import LONGEST_RECONNECT_S, LOOK_EVERY_S
 from protocol import codec, topics
 from protocol.delivery import State, retry_delay_s
 from protocol.messages import PlateReading

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 
 from edge_agent.clock import Moment
 from edge_agent.config import KeepConfig
+from edge_agent.link.window import Waiting
 from edge_agent.outbox.outbox import Outbox as RealOutbox
-from edge_agent.window import Waiting
 from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal
 from tests.simulation.card import Card, CardOutbox
 from tests.simulation.real_table import TwinTable, same

@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from central.intake.accounts import ASK_AT_MOST_EVERY, HOLE_OPEN, WATCH_EVERY_S
-from edge_agent.conversation import LEDGER_EVERY_S
+from edge_agent.link.conversation import LEDGER_EVERY_S
 from edge_agent.outbox.rows import PictureState
 from protocol.delivery import LONGEST_RETRY_S, State
 from tests.simulation import faults

@@ -14,7 +14,7 @@ import msgspec
 
 from edge_agent import AGENT_VERSION
 from edge_agent.durable import make_folder, write_durably
-from edge_agent.signing import public_key, signing_key
+from edge_agent.link.signing import public_key, signing_key
 from protocol.codec import as_json
 from protocol.messages import DeviceId, Enrolment, EnrolmentRequest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.clock import BootClock
-from edge_agent.conversation import FIRST_FAILURE, HEARTBEAT_S, NO_MATCHING_SUBSCRIBERS, Conversation, Message
+from edge_agent.link.conversation import FIRST_FAILURE, HEARTBEAT_S, NO_MATCHING_SUBSCRIBERS, Conversation, Message
 from edge_agent.outbox.outbox import LIVE_S, Outbox
 from protocol import codec, topics
 from protocol.delivery import SEND_WINDOW

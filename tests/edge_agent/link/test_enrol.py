@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge_agent.enrol import Access, EnrolmentError, device_id, enrol, enrolment_file, load_access
+from edge_agent.link.enrol import Access, EnrolmentError, device_id, enrol, enrolment_file, load_access
 from protocol.codec import as_json
 from protocol.messages import BrokerAccess, Enrolment
 from tests.edge_agent.web import Answer, Request, serving

@@ -16,7 +16,7 @@ from typing import Final
 import httpx
 import structlog
 
-from edge_agent.enrol import Access, EnrolmentError, problem
+from edge_agent.link.enrol import Access, EnrolmentError, problem
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.rows import WantedPicture
 from protocol.delivery import retry_delay_s

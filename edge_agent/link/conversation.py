@@ -15,7 +15,7 @@ import structlog
 
 from edge_agent import AGENT_VERSION
 from edge_agent.clock import BootClock, Moment
-from edge_agent.window import PROBE_WINDOW, Waiting, Window
+from edge_agent.link.window import PROBE_WINDOW, Waiting, Window
 from protocol import codec, topics
 from protocol.delivery import SEND_WINDOW
 from protocol.errors import RemoteProtocolError

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from edge_agent.clock import BootClock
-from edge_agent.conversation import LEDGER_AT_MOST_EVERY_S, LEDGER_EVERY_S, LEDGER_SPREAD_S, Conversation, Message
+from edge_agent.link.conversation import LEDGER_AT_MOST_EVERY_S, LEDGER_EVERY_S, LEDGER_SPREAD_S, Conversation, Message
+from edge_agent.link.sync import LONGEST_RECONNECT_S, reconnect_delay_s
 from edge_agent.outbox.outbox import Outbox
-from edge_agent.sync import LONGEST_RECONNECT_S, reconnect_delay_s
 from protocol import codec, topics
 from protocol.ledger import Entry, compare
 from protocol.messages import VERSION, Ack, CentralStatus, DeviceStatus, Held, Ledger, ReadingEnvelope, Trouble

@@ -16,8 +16,8 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.conversation import Conversation, Message
-from edge_agent.enrol import Access, EnrolmentError
+from edge_agent.link.conversation import Conversation, Message
+from edge_agent.link.enrol import Access, EnrolmentError
 from protocol.delivery import SEND_WINDOW
 from protocol.messages import BrokerAccess
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.window import KEPT_FOR_LIVE, PROBE_WINDOW, Waiting, Window
+from edge_agent.link.window import KEPT_FOR_LIVE, PROBE_WINDOW, Waiting, Window
 from protocol.delivery import SEND_WINDOW, retry_delay_s
 
 

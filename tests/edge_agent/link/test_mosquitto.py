@@ -15,10 +15,10 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_agent import sync
 from edge_agent.clock import BootClock, read_clocks
-from edge_agent.conversation import Conversation
-from edge_agent.enrol import Access
+from edge_agent.link import sync
+from edge_agent.link.conversation import Conversation
+from edge_agent.link.enrol import Access
 from edge_agent.outbox.outbox import Outbox
 from protocol import codec, topics
 from protocol.messages import BrokerAccess, DeviceStatus, Enrolment

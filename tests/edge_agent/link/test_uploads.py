@@ -8,10 +8,10 @@ from threading import Event
 import httpx
 import pytest
 
-from edge_agent import uploads
-from edge_agent.enrol import Access
+from edge_agent.link import uploads
+from edge_agent.link.enrol import Access
+from edge_agent.link.uploads import PIECE_BYTES, Outcome, upload, upload_wanted
 from edge_agent.outbox.rows import WantedPicture
-from edge_agent.uploads import PIECE_BYTES, Outcome, upload, upload_wanted
 from protocol.codec import digest
 from protocol.messages import BrokerAccess, Enrolment
 from tests.edge_agent.bench import kept, open_outbox, put
