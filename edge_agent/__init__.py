@@ -1,8 +1,9 @@
 """The program on the reader: photograph, read, keep, sync.
 
-In reading order: `agent` (the story), `compose` (its wiring), `config`, `safe_mode`, `camera`, `camera_thread`,
-`barcode`, `vision`, `outbox`, `window` and `conversation` (what is sent when; both pure of sockets), `sync`, `uploads`,
-`enrol`, `clock`, `progress`, `troubles`, `health`, `doctor`.
+In reading order: `agent` (the story), `compose` (its wiring), `config`, `safe_mode` · `cameras` (a plate is
+photographed), `barcode`, `vision` (it is read), `outbox` (it is kept), `link` (it is sent) · `clock`, `clock_floor`
+(when that was) · `progress`, `troubles`, `health` (how the reader itself is) · `plate_text` and `commands` (for a
+person at the bench) · `durable`, `logs`.
 """
 
 from importlib.metadata import version

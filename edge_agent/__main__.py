@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from edge_agent import AGENT_VERSION
+from edge_agent.commands.queue import COMMANDS
 from edge_agent.config import Config, example_toml, load_config
 from edge_agent.logs import configure_logs
-from edge_agent.queue_command import COMMANDS
 
 DEGRADED: Final = 3
 
@@ -29,8 +29,8 @@ class _Commands(click.Group):
     """Imports the commands that look at photographs only when they are used: vision takes most of a second to load."""
 
     LATE: Final = {
-        "calibrate": ("edge_agent.calibrate_command", "Remember how a plate looks in this bench's seat."),
-        "read": ("edge_agent.read_command", "Read photographs and print the plates; needs no network."),
+        "calibrate": ("edge_agent.commands.calibrate", "Remember how a plate looks in this bench's seat."),
+        "read": ("edge_agent.commands.read", "Read photographs and print the plates; needs no network."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -140,7 +140,7 @@ def enrol(claim_code: str, central_url: str | None, config_file: Path | None, st
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check and line.")
 def doctor(config_file: Path | None, state_dir: Path | None, as_json: bool) -> None:
     """Check disk, clock, camera, model, calibration, outbox, enrolment, central and broker."""
-    from edge_agent.doctor import examine
+    from edge_agent.commands.doctor import examine
 
     healthy = True
     for check in examine(_load(config_file, state_dir=state_dir)):
@@ -161,7 +161,7 @@ def queue(ctx: click.Context, config_file: Path | None, state_dir: Path | None, 
     config = ctx.obj = _load(config_file, state_dir=state_dir)
     if ctx.invoked_subcommand is not None:
         return
-    from edge_agent.queue_command import count
+    from edge_agent.commands.queue import count
 
     count(config, as_json)
 

@@ -27,9 +27,9 @@ from edge_agent.cameras.calibration import (
     measure_drift,
 )
 from edge_agent.cameras.frame import Frame
+from edge_agent.commands.doctor import examine
 from edge_agent.compose import reading_with
 from edge_agent.config import SHIPPED_MODEL, CameraConfig, Config
-from edge_agent.doctor import examine
 from edge_agent.vision import Model, PlateView, Refused, load_model, read_plate
 from models.training.render import PlateSpec, render_plate
 from protocol.messages import CalibrationUsed

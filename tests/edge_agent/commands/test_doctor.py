@@ -9,8 +9,8 @@ import pytest
 
 from edge_agent.clock import Jump
 from edge_agent.clock_floor import save_clock
+from edge_agent.commands.doctor import Check, examine
 from edge_agent.config import CameraConfig, CentralConfig, Config, KeepConfig
-from edge_agent.doctor import Check, examine
 from edge_agent.link.enrol import enrolment_file
 from protocol.codec import as_json
 from protocol.messages import BrokerAccess, Enrolment

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from edge_agent.read_command import read
+from edge_agent.commands.read import read
 from models.training.render import PlateSpec, render_plate
 from tests.make import HI, replace
 
