@@ -2,34 +2,32 @@
 
 A reading and its picture are on the disk, synced, before `put` returns; only then may anything say "saved". A row is
 forgotten only after central's own `accepted`. Every change of a row's state goes through `protocol.delivery`, and the
-digest made at capture is checked again before a reading leaves: a damaged one is set aside, never sent. The module is
-longer than others because these verbs share one lock and one order of writing.
+digest made at capture is checked again before a reading leaves: a damaged one is set aside, never sent.
 """
 
 import os
 import secrets
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from edge_agent.clock import Moment, read_clocks
 from edge_agent.config import KeepConfig
 from edge_agent.durable import make_folder, write_durably
 from edge_agent.link.window import Waiting
+from edge_agent.outbox import accounts
 from edge_agent.outbox.backlog import Backlog
 from edge_agent.outbox.file import OutboxFile, lock_folder
+from edge_agent.outbox.keeping import Keeping
 from edge_agent.outbox.packing import Packer
 from edge_agent.outbox.pruning import Pruning
 from edge_agent.outbox.room import BALLAST_BYTES, Ballast, ballast_plan, look
 from edge_agent.outbox.rows import (
+    SEALED,
     DamagedError,
     Outgoing,
     PictureState,
@@ -41,29 +39,11 @@ from edge_agent.outbox.rows import (
     state_of,
 )
 from edge_agent.outbox.steps import Steps
-from edge_agent.outbox.tables import insert, new_row, put_meta
-from protocol import codec
 from protocol.delivery import Event, State
-from protocol.errors import LocalProtocolError
-from protocol.ledger import Entry, judge, ledger_day
 from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal, Trouble
 
 # A reading that waited longer than this is history: it must not delay one that a person is waiting for.
 LIVE_S: Final = 60.0
-
-ANOTHER_DEVICE: Final = "another_device"
-
-_SEALED: Final = "seq, id, digest, day, seal, picture_sha256, picture_media_type"
-# A damaged row is shown to a person, and no account rests on it. Nor on one that came from another outbox: central
-# has it under the name of that one.
-# One whose digest or day is none any more is found out when it is sent; it must not spoil the account of the others.
-_ACCOUNTED: Final = (
-    "rejected_code IS NOT 'damaged' AND NOT (moved AND state = 'settled')"
-    " AND length(digest) = 64 AND digest NOT GLOB '*[^0-9a-f]*'"
-    " AND day GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'"
-)
-
-_log = structlog.get_logger(__name__)
 
 
 class Outbox:
@@ -81,18 +61,18 @@ class Outbox:
     ) -> None:
         """Open or create it. `session` names this start of the agent."""
         self._folder, self._session, self._clocks, self._keep = folder, session, clocks, keep or KeepConfig()
-        self._unsaid: list[tuple[str, str | None]] = []
         self._held = lock_folder(folder)
-        self.pictures, self._refused = folder / "pictures", folder / "refused"
+        self.pictures = folder / "pictures"
         self._ballast, self._packer = Ballast(folder, ballast_bytes), Packer()
         try:
-            for child in (self.pictures, self._refused):
+            for child in (self.pictures, folder / "refused"):
                 make_folder(child)
             self.file = OutboxFile(folder / "outbox.db", new_epoch)
-            self.file.on_reopened = self._forget_unsaid
             self._backlog = Backlog(self.file, folder, clocks, self._keep.free_mb * 1_000_000)
+            self._keeping = Keeping(self.file, folder, self._packer, self._backlog, session=session, clocks=clocks)
+            self.file.on_reopened = self._keeping.forget_unsaid
             self._steps = Steps(self.file, folder, self._ballast)
-            self._pruning = Pruning(self.file, self.pictures, self._refused)
+            self._pruning = Pruning(self.file, self.pictures, folder / "refused")
         except BaseException:
             os.close(self._held)
             raise
@@ -111,37 +91,17 @@ class Outbox:
 
     def put(self, document: bytes, photograph: bytes, key: str | None = None) -> int:
         """Keep a reading (canonical JSON) and its photograph; returns its sequence number once both are on the disk."""
-        reading = codec.decode_reading(document)
-        found = sha256(photograph).hexdigest()
-        if found != reading.picture.sha256:
-            raise LocalProtocolError(f"the photograph's SHA-256 is {found} (expected {reading.picture.sha256})")
-        # Under the lock so that pruning cannot remove the file between its writing and its row.
-        with self.file.lock:
-            self.file.rows("SELECT 1")
-            name = picture_file({"picture_sha256": found, "picture_media_type": reading.picture.media_type})
-            write_durably(self.pictures / name, photograph)
-            self._unsaid.append((reading.id, key))
-            seq = self._keep_row(document, PictureState.WAITING, key)
-            self._unsaid.pop()
-            self._tidy()
-        return seq
+        return self._keeping.put(document, photograph, key)
 
     def refuse(self, refusal: Refusal, photograph: bytes, key: str | None = None, keep: int = 200) -> None:
         """Record a photograph that could not be read, and keep the newest `keep` of them for a person to see."""
-        name = f"{refusal.at:%Y%m%dT%H%M%S%f}-{sha256(photograph).hexdigest()[:12]}{_suffix(refusal.photo)}"
         with self.file.lock:
-            write_durably(self._refused / name, photograph)
-            with self.file.transaction():
-                self._remember(key)
-                self.file.execute(
-                    "INSERT INTO refused (at, photo, reason, detail, file) VALUES (?, ?, ?, ?, ?)",
-                    [refusal.at.isoformat(), refusal.photo, refusal.reason, refusal.detail, name],
-                )
+            self._keeping.refuse(refusal, photograph, key)
             self._pruning.trim_refused(keep)
 
     def was_captured(self, key: str) -> bool:
         """Whether the file of this key has been read or refused, in this run or an earlier one."""
-        return bool(self.file.rows("SELECT 1 FROM captured WHERE key = ?", key))
+        return self._keeping.was_captured(key)
 
     def due(self, count: int, beside: Collection[str] = ()) -> list[Waiting]:
         """Up to `count` live and up to `count` older readings that wait, without those of `beside`, each in order."""
@@ -150,7 +110,7 @@ class Outbox:
         chosen: list[Waiting] = []
         for condition, historical in ((live, False), (f"NOT ({live})", True)):
             rows = self.file.rows(
-                f"SELECT {_SEALED} FROM readings WHERE state = ? AND {condition} ORDER BY seq LIMIT ?",
+                f"SELECT {SEALED} FROM readings WHERE state = ? AND {condition} ORDER BY seq LIMIT ?",
                 State.PENDING, self._session, live_from_ns, count + len(beside),
             )  # fmt: skip
             fresh = [row for row in rows if row["id"] not in beside]
@@ -165,7 +125,7 @@ class Outbox:
         """
         outgoing = []
         for reading_id in ids:
-            for row in self.file.rows(f"SELECT {_SEALED}, state FROM readings WHERE id = ?", reading_id):
+            for row in self.file.rows(f"SELECT {SEALED}, state FROM readings WHERE id = ?", reading_id):
                 document = self._document(row) if state_of(row) is State.PENDING else None
                 if document is not None:
                     attempt = self._steps.attempt(reading_id)
@@ -193,25 +153,11 @@ class Outbox:
 
     def ledger(self) -> tuple[LedgerDay, ...]:
         """The account of everything here, day by day."""
-        # A day at a time: a month of readings lies in the index in this order, and need not lie in memory.
-        with self.file.lock:
-            rows = self.file.each(f"SELECT seq, digest, state, day FROM readings WHERE {_ACCOUNTED} ORDER BY day, seq")
-            days = groupby(rows, key=lambda row: str(row[3]))
-            return tuple(ledger_day(day, (_entry(*row[:3]) for row in of_day)) for day, of_day in days)
+        return accounts.ledger(self.file)
 
     def reconcile(self, held: Sequence[Held]) -> Reconciled:
         """Settle what central provably has of these days, and let wait again what it turns out to lack."""
-        settled = missed = 0
-        settled_at = {"settled_at": self._clocks().at.isoformat()}
-        for day in held:
-            with self.file.lock:
-                rows = self.file.each(
-                    f"SELECT seq, digest, state FROM readings WHERE day = ? AND {_ACCOUNTED}", day.day
-                )
-                verdict = judge((_entry(*row) for row in rows), day)
-                settled += self._steps.take([("seq", seq, Event.ACCEPTED, settled_at) for seq in verdict.held])
-                missed += self._steps.take([("seq", seq, Event.MISSED, {"settled_at": None}) for seq in verdict.missed])
-        return Reconciled(settled, missed)
+        return accounts.reconcile(self.file, self._steps, held, self._clocks().at.isoformat())
 
     def id_of(self, seq: int) -> str | None:
         """The reading with this sequence number."""
@@ -225,7 +171,7 @@ class Outbox:
     def wanted(self) -> list[WantedPicture]:
         """The pictures to upload, oldest first."""
         rows = self.file.rows(
-            f"SELECT {_SEALED} FROM readings WHERE picture_state = ? ORDER BY seq LIMIT 100", PictureState.WANTED
+            f"SELECT {SEALED} FROM readings WHERE picture_state = ? ORDER BY seq LIMIT 100", PictureState.WANTED
         )
         once = {row["picture_sha256"]: row for row in rows if self._is_whole(row)}
         return [
@@ -282,7 +228,7 @@ class Outbox:
     def document(self, reading_id: str) -> bytes:
         """A reading's canonical JSON; DamagedError if it is not as captured, KeyError if there is none."""
         with self.file.lock:
-            for row in self.file.rows(f"SELECT {_SEALED} FROM readings WHERE id = ?", reading_id):
+            for row in self.file.rows(f"SELECT {SEALED} FROM readings WHERE id = ?", reading_id):
                 return proven_document(row, self.file.document(row["seq"]), self._packer)
         raise KeyError(reading_id)
 
@@ -296,32 +242,7 @@ class Outbox:
 
         One that is damaged here is replaced. One of another device is kept aside, with these words as the reason.
         """
-        reading = codec.decode_reading(document)
-        with self.file.lock:
-            for row in self.file.rows(f"SELECT {_SEALED} FROM readings WHERE id = ?", reading.id):
-                try:
-                    kept = proven_document(row, self.file.document(row["seq"]), self._packer)
-                except DamagedError:
-                    self._forget(row["seq"])
-                    continue
-                different = f"its digest is {codec.digest(document)} (expected {row['digest']}, which is here)"
-                return "" if kept == document else different
-            stands: dict[str, object] = {"moved": 1}
-            if another_device is not None:
-                stands |= {
-                    "state": State.QUARANTINED,
-                    "rejected_code": ANOTHER_DEVICE,
-                    "rejected_detail": another_device,
-                }
-            name = picture_file(
-                {"picture_sha256": reading.picture.sha256, "picture_media_type": reading.picture.media_type}
-            )
-            there = (self.pictures / name).is_file()
-            self._keep_row(
-                document, PictureState.WAITING if there else PictureState.NONE, None, session="import", **stands
-            )
-            self._tidy()
-        return None
+        return self._keeping.take_in(document, another_device)
 
     def take_in_picture(self, picture: str, media_type: str, content: bytes) -> None:
         """Keep a photograph from an archive: for a reading that comes next, or one here that lacks it."""
@@ -330,45 +251,6 @@ class Outbox:
             if not path.is_file():
                 write_durably(path, content)
             self._steps.have_picture(picture)
-
-    def _forget(self, seq: int) -> None:
-        with self.file.transaction():
-            self.file.execute("DELETE FROM documents WHERE seq = ?", [seq])
-            self.file.execute("DELETE FROM readings WHERE seq = ?", [seq])
-
-    def _keep_row(self, document: bytes, picture: PictureState, key: str | None = None, **stands: object) -> int:
-        """Write a reading's row, synced; its sequence number."""
-        moment, packed = self._clocks(), self._packer.pack(document)
-        with self.file.transaction() as connection:
-            self._remember(key)
-            seq = int(self.file.told("last_seq") or 0) + 1
-            defaults = {
-                "state": State.PENDING, "session": self._session, "put_ns": moment.monotonic_ns,
-                "put_at": moment.at.isoformat(), "packed_bytes": len(packed), "picture_state": picture,
-            }  # fmt: skip
-            row = new_row(seq, document, codec.digest(document), **(defaults | stands))
-            put_meta(connection, "last_seq", seq)
-            insert(connection, row, packed)
-        there = row["picture_bytes"] if picture is not PictureState.NONE else 0
-        self._backlog.added(moment.at, there, len(packed))
-        return seq
-
-    def _tidy(self) -> None:
-        """What was captured does not stay in the log. That it cannot leave it now makes it no less saved."""
-        try:
-            self.file.write_back()
-        except sqlite3.DatabaseError as error:
-            _log.warning("the outbox's log was not written back", error=str(error))
-
-    def _forget_unsaid(self) -> None:
-        """A commit that failed may have come through. Nobody was told, and the plate will be read again: once only."""
-        unsaid, self._unsaid = self._unsaid, []
-        for reading_id, key in unsaid:
-            for row in self.file.rows("SELECT seq FROM readings WHERE id = ?", reading_id):
-                with self.file.transaction():
-                    self._forget(row["seq"])
-                    self.file.execute("DELETE FROM captured WHERE key = ?", [key])
-        self._backlog.add_up()
 
     def _document(self, row: dict[str, Any]) -> bytes | None:
         """The bytes of a reading that are proven; None if it had to be set aside."""
@@ -385,16 +267,3 @@ class Outbox:
             self._steps.set_aside(row, damaged)
             return False
         return True
-
-    def _remember(self, key: str | None) -> None:
-        if key is not None:
-            self.file.execute("INSERT OR IGNORE INTO captured VALUES (?)", [key])
-
-
-def _entry(seq: int, digest: object, state: object) -> Entry:
-    return Entry(seq, str(digest), state == State.SETTLED)
-
-
-def _suffix(photo: str) -> str:
-    suffix = Path(photo).suffix.lower()
-    return suffix if suffix in {".jpg", ".jpeg", ".png"} else ".bin"

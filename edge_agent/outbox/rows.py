@@ -14,6 +14,9 @@ from edge_agent.outbox.tables import captured, row_seal
 from protocol import codec
 from protocol.delivery import State
 
+# What a row is proven by.
+SEALED: Final = "seq, id, digest, day, seal, picture_sha256, picture_media_type"
+
 SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png"}
 
 

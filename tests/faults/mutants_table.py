@@ -124,7 +124,7 @@ DEVICE: Final = (
         f"{_OUTBOX}test_settings_that_saved_rests_on_are_asserted",
     ),
     _bug(
-        "the sequence is reset when the outbox is empty", "edge_agent.outbox.outbox",
+        "the sequence is reset when the outbox is empty", "edge_agent.outbox.keeping",
         'seq = int(self.file.told("last_seq") or 0) + 1',
         'seq = self.file.rows("SELECT coalesce(max(seq), 0) + 1 AS n FROM readings")[0]["n"]',
         f"{_OUTBOX}test_the_epoch_stays_and_sequence_numbers_are_never_given_twice",
@@ -132,9 +132,9 @@ DEVICE: Final = (
     Mutant(
         "the picture after the row",
         (
-            Edit("edge_agent.outbox.outbox", "            write_durably(self.pictures / name, photograph)\n", ""),
+            Edit("edge_agent.outbox.keeping", "            write_durably(self.pictures / name, photograph)\n", ""),
             Edit(
-                "edge_agent.outbox.outbox", "            self._unsaid.pop()\n",
+                "edge_agent.outbox.keeping", "            self._unsaid.pop()\n",
                 "            self._unsaid.pop()\n            write_durably(self.pictures / name, photograph)\n",
             ),
         ),

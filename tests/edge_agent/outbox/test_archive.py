@@ -10,7 +10,7 @@ from edge_agent.durable import write_durably
 from edge_agent.link.enrol import DEVICE_ID_FILE
 from edge_agent.link.signing import public_key, signing_key
 from edge_agent.outbox.archive import Exported, Imported, export_archive, import_archive
-from edge_agent.outbox.outbox import ANOTHER_DEVICE
+from edge_agent.outbox.keeping import ANOTHER_DEVICE
 from protocol.archive import End, Reading, read
 from protocol.sealing import ArchiveError
 from tests.edge_agent.bench import kept, open_outbox, put, states
