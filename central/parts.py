@@ -10,11 +10,13 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.audit.chain import Actor
 from central.fleet.broker import Broker
 from central.intake.mqtt import Ingest
 from central.people.auth import DeviceCaller, People, Person
 from central.results.live import Live
 from central.settings import Settings
+from central.web.headers import request_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,19 @@ def person_of(request: CentralRequest) -> Person:
     caller = request.user
     assert isinstance(caller, Person), f"a route for people was reached by {caller!r}"
     return caller
+
+
+def actor_of(request: CentralRequest) -> Actor:
+    """Who the audit trail says it was."""
+    address = request.client.host if request.client else None
+    caller = request.user
+    match caller:
+        case Person():
+            return Actor("person", caller.id, address, request_id_of(request.scope))
+        case DeviceCaller():
+            return Actor("device", caller.id, address, request_id_of(request.scope))
+        case _:
+            return Actor("system", "nobody", address, request_id_of(request.scope))
 
 
 def device_of(request: CentralRequest) -> DeviceCaller:

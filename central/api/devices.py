@@ -14,6 +14,7 @@ from central.fleet.queries import DeviceRow, list_devices
 from central.intake.gaps import OutboxAccount
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.people.auth import Person
+from central.people.permissions import ADMINS, ANYONE, VIEWERS
 from central.web.problems import ProblemError
 from protocol.messages import ClockQuality, Enrolment, EnrolmentRequest, OutboxDepth, Refusal, Trouble
 
@@ -82,7 +83,12 @@ class ClaimOut(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-@get("/devices", summary="List devices", description="With presence, backlog and the last photograph each refused.")
+@get(
+    "/devices",
+    access=VIEWERS,
+    summary="List devices",
+    description="With presence, backlog and the last photograph each refused.",
+)
 async def get_devices(parts: Wired) -> DevicesOut:
     """Every device."""
     async with reading(parts.engine) as connection:
@@ -92,6 +98,7 @@ async def get_devices(parts: Wired) -> DevicesOut:
 
 @get(
     "/devices/{device_id:str}",
+    access=VIEWERS,
     summary="One device",
     description="With an account of each of its outboxes: what is here, what was refused, what is missing.",
 )
@@ -106,6 +113,7 @@ async def get_device(parts: Wired, device_id: DevicePath) -> DeviceOut:
 
 @post(
     "/claims",
+    access=ADMINS,
     status_code=201,
     summary="Make a claim code",
     description="The reader that enrols with it within 15 minutes becomes a device of this name. Shown once.",
@@ -126,6 +134,7 @@ async def new_claim(parts: Parts, name: str, person: Person) -> Claim:
 
 @post(
     "/enrolments",
+    access=ANYONE,
     status_code=201,
     summary="Enrol a device",
     description="A reader trades a claim code for its broker credentials and upload token. The code is the credential.",
@@ -145,6 +154,7 @@ async def post_enrolment(parts: Wired, data: JSONBody[EnrolmentRequest]) -> Enro
 
 @post(
     "/devices/{device_id:str}/revoke",
+    access=ADMINS,
     status_code=204,
     summary="Revoke a device",
     description="It can neither send readings nor pictures any more; its runs stay.",

@@ -9,6 +9,7 @@ from litestar.response import ServerSentEvent
 
 from central.db import reading
 from central.parts import Wired
+from central.people.permissions import VIEWERS
 from central.results.live import RunEvent, TooManyListenersError
 from central.results.queries import list_runs
 from central.web.problems import ProblemError
@@ -23,6 +24,7 @@ LastEventId = Annotated[
 
 @get(
     "/events",
+    access=VIEWERS,
     summary="New runs as they are accepted",
     description="`text/event-stream`: events `run` whose id is the run's number and whose data names the plate.",
 )

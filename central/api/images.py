@@ -14,6 +14,7 @@ from litestar.response import File
 from central.api.paths import Sha256Path, missing
 from central.db import reading, transaction
 from central.parts import CentralRequest, Parts, Wired, device_of
+from central.people.permissions import DEVICES, VIEWERS
 from central.results import images
 from central.results.queries import ImageRow, get_image, picture_of_device
 from central.web.problems import ProblemError
@@ -24,7 +25,12 @@ CHUNK_BYTES: Final = 256 * 1024
 _RANGE: Final = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12})")
 
 
-@get("/images/{sha256:str}", summary="A picture", description="JPEG or PNG, exactly as the device took it.")
+@get(
+    "/images/{sha256:str}",
+    access=VIEWERS,
+    summary="A picture",
+    description="JPEG or PNG, exactly as the device took it.",
+)
 async def get_picture(parts: Wired, sha256: Sha256Path) -> File | Response[None]:
     """The picture's bytes; they never change, so a browser may keep them."""
     async with reading(parts.engine) as connection:
@@ -38,6 +44,7 @@ async def get_picture(parts: Wired, sha256: Sha256Path) -> File | Response[None]
 
 @head(
     "/images/{sha256:str}",
+    access=DEVICES,
     media_type="text/plain",
     summary="Where an upload stands",
     description="200: the picture is here. 404 with `Upload-Offset`: so many bytes of it are.",
@@ -57,6 +64,7 @@ async def head_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path
 
 @put(
     "/images/{sha256:str}",
+    access=DEVICES,
     status_code=201,
     request_max_body_size=images.MAX_IMAGE_BYTES,
     summary="Upload a picture",

@@ -7,6 +7,7 @@ from central.api.paths import After, DeviceFilter, LetterPath, Limit, missing, w
 from central.db import reading
 from central.fleet.queries import DeadLetter, dead_letter_payload, list_dead_letters
 from central.parts import Wired
+from central.people.permissions import ADMINS
 from central.web.problems import ProblemError
 
 
@@ -17,7 +18,12 @@ class DeadLettersOut(msgspec.Struct, frozen=True):
     next: str | None
 
 
-@get("/dead-letters", summary="List dead letters", description="What was refused, why, and how often it came.")
+@get(
+    "/dead-letters",
+    access=ADMINS,
+    summary="List dead letters",
+    description="What was refused, why, and how often it came.",
+)
 async def get_dead_letters(
     parts: Wired, after: After = None, limit: Limit = 50, device: DeviceFilter = None
 ) -> Response[DeadLettersOut]:
@@ -33,6 +39,7 @@ async def get_dead_letters(
 
 @get(
     "/dead-letters/{number:int}/payload",
+    access=ADMINS,
     media_type="application/octet-stream",
     summary="The bytes of a dead letter",
     description="As they came. 410 where they had to make room for newer ones; the list keeps their digest.",

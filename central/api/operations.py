@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from central.db import DATABASE_ERRORS, reading
 from central.parts import Parts, Wired
+from central.people.permissions import ANYONE
 from central.results.queries import Counts, counts
 
 OK: Final = "ok"
@@ -33,13 +34,19 @@ class ReadyOut(msgspec.Struct, frozen=True):
     broker: str
 
 
-@get("/healthz", summary="Is the process alive", security=[])
+@get("/healthz", access=ANYONE, summary="Is the process alive", security=[])
 async def get_health() -> HealthOut:
     """Always, if it answers at all."""
     return HealthOut(OK)
 
 
-@get("/readyz", summary="Can it do its work", description="503 names the part that cannot.", security=[])
+@get(
+    "/readyz",
+    access=ANYONE,
+    summary="Can it do its work",
+    description="503 names the part that cannot.",
+    security=[],
+)
 async def get_ready(parts: Wired) -> Response[ReadyOut]:
     """Whether the database answers and the broker is connected."""
     database, broker = await _database(parts), _broker(parts)
@@ -48,7 +55,7 @@ async def get_ready(parts: Wired) -> Response[ReadyOut]:
     return Response(body, status_code=200 if ready else 503)
 
 
-@get("/metrics", media_type=CONTENT_TYPE_LATEST, summary="Prometheus metrics", security=[])
+@get("/metrics", access=ANYONE, media_type=CONTENT_TYPE_LATEST, summary="Prometheus metrics", security=[])
 async def get_metrics(parts: Wired) -> bytes:
     """Counters of this process and gauges of the database, in Prometheus' text format."""
     async with reading(parts.engine) as connection:

@@ -7,6 +7,7 @@ from litestar import get, post
 from litestar.params import JSONBody
 
 from central.parts import CentralRequest, Wired, person_of
+from central.people.permissions import ANYONE, VIEWERS
 from central.people.tokens import API_LIFE
 
 
@@ -34,6 +35,7 @@ class MeOut(msgspec.Struct, frozen=True):
 
 @post(
     "/tokens",
+    access=ANYONE,
     status_code=201,
     summary="Sign in",
     description="An access token for 15 minutes. 401 for a wrong name or password, 429 while sign-in is delayed.",
@@ -45,7 +47,7 @@ async def post_token(request: CentralRequest, parts: Wired, data: JSONBody[SignI
     return TokenOut(parts.people.issue(person, "api"), int(API_LIFE.total_seconds()))
 
 
-@get("/users/me", summary="Who am I")
+@get("/users/me", access=VIEWERS, summary="Who am I")
 async def get_me(request: CentralRequest) -> MeOut:
     """The caller."""
     person = person_of(request)

@@ -10,6 +10,7 @@ from litestar import Response, get
 from central.api.paths import After, DeviceFilter, Limit, RunPath, SubmissionFilter, TestFilter, missing, with_query
 from central.db import reading
 from central.parts import CentralRequest, Wired
+from central.people.permissions import VIEWERS
 from central.results.aggregate import Run
 from central.results.queries import RunDetail, get_run, list_runs
 from protocol.assay import AssayProfile
@@ -85,7 +86,12 @@ class RunsOut(msgspec.Struct, frozen=True):
     next: str | None
 
 
-@get("/runs", summary="List runs", description="Newest first. Follow `next` (or the `Link` header) for older ones.")
+@get(
+    "/runs",
+    access=VIEWERS,
+    summary="List runs",
+    description="Newest first. Follow `next` (or the `Link` header) for older ones.",
+)
 async def get_runs(
     *,
     parts: Wired,
@@ -107,7 +113,12 @@ async def get_runs(
     return Response(RunsOut(tuple(run_out(run) for run in page.runs), following), headers=links)
 
 
-@get("/runs/{run_id:str}", summary="One run", description="With every well. The strong ETag changes when the run does.")
+@get(
+    "/runs/{run_id:str}",
+    access=VIEWERS,
+    summary="One run",
+    description="With every well. The strong ETag changes when the run does.",
+)
 async def get_one_run(request: CentralRequest, parts: Wired, run_id: RunPath) -> Response[RunDetailOut | None]:
     """One run, or 304 where the caller has it."""
     async with reading(parts.engine) as connection:

@@ -17,6 +17,7 @@ from central.api.paths import (
 from central.api.runs import RunOut, run_out
 from central.db import reading
 from central.parts import Wired
+from central.people.permissions import VIEWERS
 from central.results.aggregate import Run, Statistics, Summary, summarise
 from central.results.dialects import labware, labware_name
 from central.results.queries import list_submissions, submission_runs
@@ -66,7 +67,7 @@ class SubmissionOut(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[RunOut, ...]
 
 
-@get("/submissions", summary="List submissions", description="The one with the newest run first.")
+@get("/submissions", access=VIEWERS, summary="List submissions", description="The one with the newest run first.")
 async def get_submissions(parts: Wired, limit: Limit = 200) -> SubmissionsOut:
     """Submissions with how much of them is here."""
     async with reading(parts.engine) as connection:
@@ -88,6 +89,7 @@ async def get_submissions(parts: Wired, limit: Limit = 200) -> SubmissionsOut:
 
 @get(
     "/submissions/{submission:str}",
+    access=VIEWERS,
     summary="One submission",
     description="Distribution and statistics over the current run of each plate, together and per test.",
 )
@@ -107,6 +109,7 @@ async def get_submission(parts: Wired, submission: SubmissionPath) -> Submission
 
 @get(
     "/submissions/{submission:str}/labware.csv",
+    access=VIEWERS,
     media_type="text/csv",
     summary="LabWare interface file",
     description="Total and number of sera at log₂ 0 to 12 over current runs. Rows that were not read are left out.",

@@ -27,8 +27,9 @@ from central.db import make_engine, transaction
 from central.files import sync_folder, write_durably
 from central.results import images
 from central.settings import Settings
-from central.tables import UtcDateTime, metadata
+from central.tables import UtcDateTime, audit_tip, metadata, sites
 from central.tables import images as images_table
+from central.tables.frozen import freeze, thaw
 
 _FORMAT: Final = 1
 # Rows in memory at a time; one member of the file.
@@ -37,6 +38,8 @@ _PICTURE: Final = "pictures/"
 _FIRST, _LAST = "backup.json", "end.json"
 # The child broker's port: devices remember it.
 _KEPT_FILES: Final = ("broker/port",)
+# A central that was only just migrated has these: its first site, and where its audit trail begins.
+_ALWAYS_THERE: Final = (sites, audit_tip)
 _MOST_MEMBER_BYTES: Final = 4 * 1024 * 1024 * 1024
 
 
@@ -199,11 +202,13 @@ def _packed(rows: list[Mapping[str, Any]]) -> bytes:
 
 
 async def _empty(connection: AsyncConnection, *, replace: bool) -> None:
+    await connection.run_sync(thaw)
     for table in reversed(metadata.sorted_tables):
         count = await connection.scalar(select(func.count()).select_from(table))
-        if count and not replace:
+        if count and not replace and table not in _ALWAYS_THERE:
             raise BackupError(f"there are {count} rows of {table.name} here (expected an empty central, or --replace)")
         await connection.execute(delete(table))
+    await connection.run_sync(freeze)
 
 
 async def _put_rows(connection: AsyncConnection, table: Table, content: bytes) -> None:
@@ -236,7 +241,7 @@ async def _go_on_counting(connection: AsyncConnection) -> None:
     """PostgreSQL counts by itself, and was not told of the numbers that were put in."""
     if connection.dialect.name == "postgresql":
         for table in metadata.sorted_tables:
-            if "number" in table.columns:
+            if "number" in table.primary_key.columns and table.columns["number"].autoincrement is True:
                 sequence = f"pg_get_serial_sequence('{table.name}', 'number')"
                 highest = f"SELECT setval({sequence}, coalesce(max(number), 0) + 1, false) FROM {table.name}"
                 await connection.execute(text(highest))

@@ -15,6 +15,7 @@ from central.dashboard.pages import devices_page
 from central.parts import CentralRequest, Wired, person_of
 from central.people.access import SESSION_COOKIE
 from central.people.auth import NotSignedInError, TooManyTriesError
+from central.people.permissions import ADMINS, ANYONE, VIEWERS
 from central.people.tokens import SESSION_LIFE
 
 _Form = Body(media_type=RequestEncodingType.URL_ENCODED)
@@ -34,13 +35,13 @@ class ClaimForm(msgspec.Struct, frozen=True):
     name: DeviceName
 
 
-@get("/sign-in", include_in_schema=False)
+@get("/sign-in", access=ANYONE, include_in_schema=False)
 async def get_sign_in(next_page: Annotated[str, QueryParameter(name="next", max_length=2000)] = "/") -> Template:
     """The sign-in page."""
     return _sign_in_page(next_page)
 
 
-@post("/sign-in", include_in_schema=False)
+@post("/sign-in", access=ANYONE, include_in_schema=False)
 async def post_sign_in(request: CentralRequest, parts: Wired, data: Annotated[SignInForm, _Form]) -> Response[Any]:
     """A session cookie and the page that was asked for, or the form again with a message."""
     try:
@@ -62,7 +63,7 @@ async def post_sign_in(request: CentralRequest, parts: Wired, data: Annotated[Si
     return answer
 
 
-@post("/sign-out", include_in_schema=False)
+@post("/sign-out", access=VIEWERS, include_in_schema=False)
 async def post_sign_out(request: CentralRequest, parts: Wired) -> Redirect:
     """End every session of this person."""
     await parts.people.sign_out(person_of(request))
@@ -71,14 +72,14 @@ async def post_sign_out(request: CentralRequest, parts: Wired) -> Redirect:
     return answer
 
 
-@post("/devices/claims", include_in_schema=False, status_code=200)
+@post("/devices/claims", access=ADMINS, include_in_schema=False, status_code=200)
 async def post_claim_form(request: CentralRequest, parts: Wired, data: Annotated[ClaimForm, _Form]) -> Template:
     """A claim code, shown once on the answer's page."""
     claim = await new_claim(parts, data.name, person_of(request))
     return await devices_page(request, parts, claim=claim)
 
 
-@post("/devices/{device_id:str}/revoke", include_in_schema=False)
+@post("/devices/{device_id:str}/revoke", access=ADMINS, include_in_schema=False)
 async def post_revoke_form(parts: Wired, device_id: DevicePath) -> Redirect:
     """Shut a device out."""
     await revoke_device(parts, device_id)

@@ -24,6 +24,7 @@ from central.dashboard.words import bars, endpoint_lines, facts, heads, legend, 
 from central.db import reading
 from central.fleet.queries import list_dead_letters, list_devices
 from central.parts import CentralRequest, Parts, Wired, person_of
+from central.people.permissions import VIEWERS
 from central.results.aggregate import display, summarise
 from central.results.queries import get_run, list_runs, list_submissions
 
@@ -43,7 +44,7 @@ def page(request: CentralRequest, parts: Parts, template: str, here: str, **valu
     return Template(template, context=frame(request, parts, here) | values)
 
 
-@get("/", include_in_schema=False)
+@get("/", access=VIEWERS, include_in_schema=False)
 async def get_runs_page(
     *,
     request: CentralRequest,
@@ -74,7 +75,7 @@ async def get_runs_page(
     )
 
 
-@get("/runs/{run_id:str}", include_in_schema=False)
+@get("/runs/{run_id:str}", access=VIEWERS, include_in_schema=False)
 async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -> Template:
     """One run: picture, plate map, endpoints, and what it was made with."""
     async with reading(parts.engine) as connection:
@@ -99,7 +100,7 @@ async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -
     )
 
 
-@get("/submissions", include_in_schema=False)
+@get("/submissions", access=VIEWERS, include_in_schema=False)
 async def get_submissions_page(request: CentralRequest, parts: Wired) -> Template:
     """Submissions, the one with the newest run first."""
     async with reading(parts.engine) as connection:
@@ -107,7 +108,7 @@ async def get_submissions_page(request: CentralRequest, parts: Wired) -> Templat
     return page(request, parts, "submissions.html", "/submissions", submissions=rows)
 
 
-@get("/submissions/{submission:str}", include_in_schema=False)
+@get("/submissions/{submission:str}", access=VIEWERS, include_in_schema=False)
 async def get_submission_page(
     request: CentralRequest, parts: Wired, submission: SubmissionPath, test: TestFilter = None
 ) -> Template:
@@ -151,7 +152,7 @@ def _figures(statistics: Any) -> tuple[tuple[str, str], ...]:
     )
 
 
-@get("/devices", include_in_schema=False)
+@get("/devices", access=VIEWERS, include_in_schema=False)
 async def get_devices_page(request: CentralRequest, parts: Wired) -> Template:
     """Devices, and a form that claims a new one."""
     return await devices_page(request, parts)
@@ -170,7 +171,7 @@ def _line(device: DeviceOut, parts: Parts) -> dict[str, Any]:
     return {"device": device, "backlog": bench.backlog(device, parts.now()), "remarks": bench.remarks(device)}
 
 
-@get("/devices/{device_id:str}", include_in_schema=False)
+@get("/devices/{device_id:str}", access=VIEWERS, include_in_schema=False)
 async def get_device_page(request: CentralRequest, parts: Wired, device_id: DevicePath) -> Template:
     """One device: what to look at, what it said last, its outboxes; for administrators what was refused of it."""
     admin = person_of(request).role == "admin"

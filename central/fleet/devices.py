@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import transaction, upsert
 from central.fleet.mosquitto import new_password, password_hash
+from central.people.sites import MAIN_SITE
 from central.tables import boots, claims, devices
 from protocol.errors import LocalProtocolError
 from protocol.messages import BrokerAccess, Clock, DeviceStatus, Enrolment, EnrolmentRequest
@@ -55,8 +56,16 @@ class BrokerAddress(msgspec.Struct, frozen=True):
     tls: bool = False
 
 
-async def create_claim(engine: AsyncEngine, name: str, *, by: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> Claim:
-    """A code that makes one reader the device called `name`."""
+async def create_claim(
+    engine: AsyncEngine,
+    name: str,
+    *,
+    by: str,
+    now: datetime,
+    ttl: timedelta = CLAIM_TTL,
+    site_id: str = MAIN_SITE,
+) -> Claim:
+    """A code that makes one reader the device called `name`, of this site."""
     name = name.strip()
     if not 1 <= len(name) <= 64 or not name.isprintable():
         raise ValueError(f"not a name for a device: {name[:80]!r} (expected 1 to 64 printable characters)")
@@ -64,7 +73,7 @@ async def create_claim(engine: AsyncEngine, name: str, *, by: str, now: datetime
     claim = Claim("-".join(signs[at : at + _GROUP] for at in range(0, _CODE_SIGNS, _GROUP)), name, now + ttl)
     row = {"code_sha256": _code_hash(claim.code), "name": name, "created_at": now, "created_by": by}
     async with transaction(engine) as connection:
-        await connection.execute(insert(claims).values(row | {"expires_at": claim.expires_at}))
+        await connection.execute(insert(claims).values(row | {"expires_at": claim.expires_at, "site_id": site_id}))
     return claim
 
 
@@ -87,7 +96,7 @@ async def redeem(
     code = _code_hash(request.claim_code)
     password, upload_token = new_password(), secrets.token_urlsafe(32)
     async with transaction(engine) as connection:
-        name = await _use_claim(connection, code, now)
+        name, site_id = await _use_claim(connection, code, now)
         row = {
             "id": request.device_id,
             "name": name,
@@ -96,6 +105,7 @@ async def redeem(
             "upload_token_sha256": _sha256(upload_token),
             "revoked_at": None,
             "public_key": request.public_key,
+            "site_id": site_id,
         }
         put = upsert(engine.dialect.name, devices).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
         await connection.execute(put)
@@ -177,17 +187,17 @@ async def broker_credentials(connection: AsyncConnection) -> dict[str, str]:
     return {row.id: row.broker_password_hash for row in await connection.execute(query)}
 
 
-async def _use_claim(connection: AsyncConnection, code: str, now: datetime) -> str:
-    """The name that the claim gives; the UPDATE lets exactly one caller through."""
+async def _use_claim(connection: AsyncConnection, code: str, now: datetime) -> tuple[str, str]:
+    """The name and the site that the claim gives; the UPDATE lets exactly one caller through."""
     use = (
         update(claims)
         .where(claims.c.code_sha256 == code, claims.c.used_at.is_(None), claims.c.expires_at > now)
         .values(used_at=now)
-        .returning(claims.c.name)
+        .returning(claims.c.name, claims.c.site_id)
     )
-    name: str | None = await connection.scalar(use)
-    if name is not None:
-        return name
+    given = (await connection.execute(use)).one_or_none()
+    if given is not None:
+        return given.name, given.site_id
     row = (await connection.execute(select(claims).where(claims.c.code_sha256 == code))).one_or_none()
     if row is None:
         raise ClaimError("unknown", "this claim code is not known here (expected one that this central made)")

@@ -20,6 +20,7 @@ from central.intake.decide import Answers, HeldRun, answers, decide
 from central.intake.gaps import record_places
 from central.intake.letters import keep_letters
 from central.intake.plan import Delivery, Place, Planned, Refused, plan, plan_state, refuse
+from central.laboratory.matching import record_runs
 from central.tables import devices, images, other_places, runs
 
 
@@ -117,6 +118,7 @@ async def _commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: 
         enrolled = await _enrolled(connection, {each.device_id for each in planned})
         decision = decide(plans, await _held(connection, planned), enrolled)
         new = await _insert(connection, decision.new)
+        await _record(connection, decision.new, new, now)
         if len(new) < len(decision.new):  # another central was quicker with some of them
             decision = decide(plans, await _held(connection, planned), enrolled)
         await _put_elsewhere(connection, decision.elsewhere)
@@ -168,6 +170,14 @@ async def _insert(connection: AsyncConnection, planned: Sequence[Planned]) -> tu
     # Two centrals that insert the same runs in the same order wait for one another instead of for ever.
     rows = await connection.execute(put, [each.row for each in sorted(planned, key=lambda each: each.place)])
     return tuple(sorted((NewRun(**row._mapping) for row in rows), key=lambda run: run.number))
+
+
+async def _record(
+    connection: AsyncConnection, planned: Sequence[Planned], new: Sequence[NewRun], now: datetime
+) -> None:
+    """What the laboratory is to make of the new runs begins with its record of them."""
+    ids = {run.id for run in new}
+    await record_runs(connection, [each.row for each in planned if each.id in ids], now)
 
 
 async def _missing_pictures(connection: AsyncConnection, accepted: Sequence[Planned]) -> set[str]:

@@ -1,115 +1,93 @@
-"""Who may do what: one table, and the guard that holds every route to it. What is not in the table is refused.
+"""The guard that holds every route to what it says of who may call it. What says nothing is refused.
 
 Order of the guard: who is it (401), may they (403), and did the request come from one of our own pages (403). A
 bearer token cannot be sent by a foreign page, so only a cookie's POST needs the CSRF token.
 """
 
-from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from litestar import Request
+from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
 from central.db import reading
 from central.fleet.devices import authenticate_device
 from central.parts import Parts
 from central.people.auth import DeviceCaller, NotSignedInError, Person
+from central.people.permissions import ANYONE, NOBODY, VIEWERS, Access
 
 SESSION_COOKIE: Final = "wellread_session"
 CSRF_HEADER: Final = "x-csrf-token"
 CSRF_FIELD: Final = "csrf_token"
 
 
-class Who(StrEnum):
-    """The kinds of caller."""
-
-    ANYONE = "anyone"
-    VIEWER = "viewer"
-    ADMIN = "admin"
-    DEVICE = "device"
-
-
-_ANYONE: Final = frozenset(Who)
-_PEOPLE: Final = frozenset({Who.VIEWER, Who.ADMIN})
-_ADMIN: Final = frozenset({Who.ADMIN})
-_DEVICE: Final = frozenset({Who.DEVICE})
-
-ACCESS: Final[dict[str, frozenset[Who]]] = {
-    "GET /healthz": _ANYONE,
-    "GET /readyz": _ANYONE,
-    "GET /metrics": _ANYONE,
-    "GET /static/{file_path}": _ANYONE,
-    "HEAD /static/{file_path}": _ANYONE,
-    "GET /swagger-ui/{file_path}": _ANYONE,
-    "HEAD /swagger-ui/{file_path}": _ANYONE,
-    "GET /api/{path}": _ANYONE,  # the framework's "not found" below /api
-    "GET /sign-in": _ANYONE,
-    "POST /sign-in": _ANYONE,
-    "POST /api/v1/tokens": _ANYONE,
-    "POST /api/v1/enrolments": _ANYONE,  # the claim code is the credential
-    "POST /sign-out": _PEOPLE,
-    "GET /": _PEOPLE,
-    "GET /runs/{run_id}": _PEOPLE,
-    "GET /submissions": _PEOPLE,
-    "GET /submissions/{submission}": _PEOPLE,
-    "GET /devices": _PEOPLE,
-    "GET /devices/{device_id}": _PEOPLE,
-    "POST /devices/claims": _ADMIN,
-    "POST /devices/{device_id}/revoke": _ADMIN,
-    "GET /api": _PEOPLE,
-    "GET /api/openapi.json": _PEOPLE,
-    "GET /api/v1/users/me": _PEOPLE,
-    "GET /api/v1/runs": _PEOPLE,
-    "GET /api/v1/runs/{run_id}": _PEOPLE,
-    "GET /api/v1/submissions": _PEOPLE,
-    "GET /api/v1/submissions/{submission}": _PEOPLE,
-    "GET /api/v1/submissions/{submission}/labware.csv": _PEOPLE,
-    "GET /api/v1/events": _PEOPLE,
-    "GET /api/v1/devices": _PEOPLE,
-    "GET /api/v1/devices/{device_id}": _PEOPLE,
-    "POST /api/v1/devices/{device_id}/revoke": _ADMIN,
-    "POST /api/v1/claims": _ADMIN,
-    "GET /api/v1/dead-letters": _ADMIN,
-    "GET /api/v1/dead-letters/{number}/payload": _ADMIN,
-    "GET /api/v1/images/{sha256}": _PEOPLE,
-    "HEAD /api/v1/images/{sha256}": _DEVICE,
-    "PUT /api/v1/images/{sha256}": _DEVICE,
+# The framework's own routes, which cannot say it themselves.
+FRAMEWORK: Final[dict[str, Access]] = {
+    "GET /static/{file_path}": ANYONE,
+    "HEAD /static/{file_path}": ANYONE,
+    "GET /swagger-ui/{file_path}": ANYONE,
+    "HEAD /swagger-ui/{file_path}": ANYONE,
+    "GET /api/{path}": ANYONE,  # its "not found" below /api
+    "GET /api": VIEWERS,
+    "GET /api/openapi.json": VIEWERS,
 }
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def operation(method: str, path_template: str) -> str:
-    """The key of a route in `ACCESS`."""
+    """The name of a route: `GET /runs/{run_id}`."""
     return f"{method} {path_template}"
 
 
-async def authorise(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+def access_of(handler: BaseRouteHandler, name: str) -> Access:
+    """Who may call this operation: what its handler says; nobody where nothing is said."""
+    said = handler.opt.get("access", FRAMEWORK.get(name, NOBODY))
+    assert isinstance(said, Access), f"{name}: access={said!r} (expected an Access)"
+    return said
+
+
+def operations(app: Litestar) -> dict[str, Access]:
+    """Who may call each operation of an app, by its name."""
+    found = {}
+    for route in app.routes:
+        assert isinstance(route, HTTPRoute), f"{route.path}: {type(route).__name__} (expected nothing but HTTP)"
+        for handler in route.route_handlers:
+            for method in handler.http_methods - {"OPTIONS"}:
+                name = operation(method, route.path_format)
+                found[name] = access_of(handler, name)
+    return found
+
+
+async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Guard of every route: sets `connection.user`, or raises."""
     assert isinstance(connection, Request)
     method = connection.scope["method"]
     if method == "OPTIONS":  # answers only which methods a path has
         return
-    allowed = ACCESS.get(operation(method, connection.scope["path_template"]), frozenset())
-    if not allowed:
+    access = access_of(handler, operation(method, connection.scope["path_template"]))
+    if access == NOBODY:
         raise PermissionDeniedException("this operation is open to nobody")
     parts: Parts = connection.app.state.parts
-    public = Who.ANYONE in allowed
-    caller = await _caller(connection, parts, required=not public)
+    caller = await _caller(connection, parts, required=not access.anyone)
     connection.scope["user"] = caller
-    if not public and _kind(caller) not in allowed:
-        raise PermissionDeniedException(f"not open to a {_kind(caller)} (expected {' or '.join(sorted(allowed))})")
+    if not access.anyone and not _may(caller, access):
+        raise PermissionDeniedException(f"not open to {_words(caller)} (expected {access.words})")
     if method not in _SAFE:
         await _check_origin(connection, parts, caller)
 
 
-def _kind(caller: Person | DeviceCaller | None) -> Who:
+def _may(caller: Person | DeviceCaller | None, access: Access) -> bool:
     if isinstance(caller, DeviceCaller):
-        return Who.DEVICE
-    return Who.ANYONE if caller is None else Who(caller.role)
+        return access.device
+    return caller is not None and access.allows(caller.role)
+
+
+def _words(caller: Person | DeviceCaller | None) -> str:
+    return "a device" if isinstance(caller, DeviceCaller) else "nobody" if caller is None else f"a {caller.role}"
 
 
 async def _caller(connection: Request[Any, Any, Any], parts: Parts, *, required: bool) -> Person | DeviceCaller | None:

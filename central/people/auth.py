@@ -5,24 +5,24 @@ One message for an unknown name and for a wrong password, after as much work. Wh
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 import anyio
 from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.audit.chain import COMMAND, Actor, Change, record
 from central.db import reading, transaction
 from central.people.passwords import check_password, hash_password, verify_password
+from central.people.permissions import ROLES, Role
+from central.people.sites import EVERY_SITE, MAIN_SITE, Sites
 from central.people.throttle import Throttle
 from central.people.tokens import Audience, Claims, TokenKey
-from central.tables import users
-
-Role = Literal["admin", "viewer"]
-ROLES: Final[tuple[Role, ...]] = ("admin", "viewer")
+from central.tables import memberships, users
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
@@ -42,11 +42,15 @@ class TooManyTriesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A signed-in user; `session` is set when a cookie said so, and a form then needs its CSRF token."""
+    """A signed-in user and whose things they see.
+
+    `session` is set when a cookie said so, and a form then needs its CSRF token.
+    """
 
     id: str
     name: str
     role: Role
+    sites: Sites
     session: Claims | None = None
 
 
@@ -57,18 +61,30 @@ class DeviceCaller:
     id: str
 
 
-async def add_user(engine: AsyncEngine, *, name: str, password: str, role: Role, now: datetime) -> Person:
-    """A new user; ValueError says what is wrong with the name, the password or the role."""
+async def add_user(
+    engine: AsyncEngine,
+    *,
+    name: str,
+    password: str,
+    role: Role,
+    now: datetime,
+    site_ids: Sequence[str] = (MAIN_SITE,),
+    actor: Actor = COMMAND,
+) -> Person:
+    """A new user of these sites; ValueError says what is wrong with the name, the password or the role."""
     name = user_name(name)
     if role not in ROLES:
         raise ValueError(f"not a role: {role!r} (expected {' or '.join(ROLES)})")
     check_password(password, name)
     hashed = await anyio.to_thread.run_sync(hash_password, password)
-    person = Person(str(uuid.uuid4()), name, role)
+    person = Person(str(uuid.uuid4()), name, role, EVERY_SITE if role == "admin" else Sites.of(site_ids))
     row = {"id": person.id, "name": name, "password_hash": hashed, "role": role, "created_at": now}
+    added = Change("user.add", "user", person.id, new={"role": role, "sites": list(site_ids)})
     try:
         async with transaction(engine) as connection:
             await connection.execute(insert(users).values(row))
+            await connection.execute(insert(memberships), [{"user_id": person.id, "site_id": at} for at in site_ids])
+            await record(connection, actor, [added], now)
     except IntegrityError as error:
         raise ValueError(f"user {name!r} exists (expected a new name)") from error
     return person
@@ -107,7 +123,7 @@ class People:
             self._throttle.failed(account, address, self._now())
             raise NotSignedInError("name or password is wrong")
         self._throttle.succeeded(account, address)
-        return _person(row)
+        return await self._person(row)
 
     async def sign_out(self, person: Person) -> None:
         """End every session and token of this person, here and elsewhere."""
@@ -127,14 +143,17 @@ class People:
         signed_out_at = row["signed_out_at"]
         if signed_out_at is not None and claims.issued_at <= signed_out_at.timestamp():
             raise NotSignedInError("signed out")
-        return _person(row, claims if audience == "pages" else None)
+        return await self._person(row, claims if audience == "pages" else None)
 
     async def _row(self, column: ColumnElement[str], value: str) -> RowMapping | None:
         async with reading(self._engine) as connection:
             found = await connection.execute(select(users).where(column == value))
             return found.mappings().first()
 
-
-def _person(row: RowMapping, session: Claims | None = None) -> Person:
-    role: Role = "admin" if row["role"] == "admin" else "viewer"
-    return Person(str(row["id"]), str(row["name"]), role, session)
+    async def _person(self, row: RowMapping, session: Claims | None = None) -> Person:
+        role = next((role for role in ROLES if role == row["role"]), ROLES[0])
+        if role == "admin":
+            return Person(row["id"], row["name"], role, EVERY_SITE, session)
+        async with reading(self._engine) as connection:
+            mine = await connection.scalars(select(memberships.c.site_id).where(memberships.c.user_id == row["id"]))
+            return Person(row["id"], row["name"], role, Sites.of(mine), session)

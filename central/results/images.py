@@ -80,8 +80,8 @@ def path(folder: Path, sha256: str) -> Path | None:
 def offset(folder: Path, sha256: str) -> int:
     """Bytes held of this picture: where the next piece starts."""
     whole = _place(folder, sha256)
-    for file in (whole, _part(whole)):
-        if file.is_file():
+    for file in (whole, _part(whole), whole):  # a part that is gone between two looks has become whole
+        with suppress(FileNotFoundError):
             return file.stat().st_size
     return 0
 

@@ -11,15 +11,31 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import insert_ignore, keep_a_log, make_engine, migrate, migration_config, reading, transaction
+from central.intake.ingest import ingest
+from central.people.auth import add_user
 from central.settings import Settings
-from central.tables import claims, dead_letters, images, metadata, runs, stretches
+from central.tables import (
+    claims,
+    dead_letters,
+    devices,
+    images,
+    memberships,
+    metadata,
+    plates,
+    run_records,
+    runs,
+    stretches,
+    submissions,
+    tests,
+)
 from protocol.codec import compress
 from protocol.messages import Clock
 from tests.central.conftest import DATABASES
+from tests.central.wire import enrol, make_delivery
 from tests.make import NOON, make_document
 
 pytestmark = pytest.mark.anyio
@@ -181,3 +197,30 @@ async def test_runs_of_the_first_tables_get_what_their_documents_say(engine: Asy
         assert [tuple(row) for row in await connection.execute(places)] == [(1, 2), (4, 4)]
         letter = select(dead_letters.c.bytes, dead_letters.c.kept, dead_letters.c.times)
         assert [tuple(row) for row in await connection.execute(letter)] == [(6, True, 2)]
+
+
+async def test_what_was_read_before_there_were_submissions_is_registered_as_its_codes_say(engine: AsyncEngine) -> None:
+    await enrol(engine)
+    await ingest(engine, [make_delivery(1), make_delivery(2), make_delivery(3, code=None)], now=NOON)
+    await add_user(engine, name="anna", password="a horse that reads plates", role="admin", now=NOON)
+    async with transaction(engine) as connection:
+        await connection.run_sync(lambda sync: command.downgrade(migration_config(sync), "0002"))
+        await connection.run_sync(lambda sync: command.upgrade(migration_config(sync), "head"))
+    async with reading(engine) as connection:
+        named = select(submissions.c.site_id, submissions.c.name, tests.c.name, plates.c.number, plates.c.state)
+        found = await connection.execute(named.select_from(submissions.join(tests).join(plates)))
+        assert [tuple(row) for row in found] == [("main", "S-1001", "NDV", "1", "read")]
+        records = select(run_records.c.plate_id, run_records.c.matched_by).join(runs).order_by(runs.c.number)
+        matched = [(row.plate_id is not None, row.matched_by) for row in await connection.execute(records)]
+        assert matched == [(True, "code"), (True, "code"), (False, None)]
+        assert await connection.scalar(select(memberships.c.site_id)) == "main"
+        assert await connection.scalar(select(devices.c.site_id)) == "main"
+
+
+@pytest.mark.parametrize("statement", ["UPDATE runs SET model = 'other'", "DELETE FROM runs"])
+async def test_a_run_can_be_neither_changed_nor_deleted(engine: AsyncEngine, statement: str) -> None:
+    await enrol(engine)
+    await ingest(engine, [make_delivery(1)], now=NOON)
+    with pytest.raises(DBAPIError, match="never changed or deleted"):
+        async with transaction(engine) as connection:
+            await connection.execute(text(statement))

@@ -18,9 +18,11 @@ from central.intake.decide import Answers
 from central.intake.gaps import device_accounts
 from central.intake.ingest import ingest, record_states
 from central.intake.plan import Delivery
-from central.tables import dead_letters, devices, images, metadata, runs
+from central.people.sites import MAIN_SITE
+from central.tables import dead_letters, devices, images, runs
 from protocol.codec import decompress
 from protocol.messages import Ack, DeviceStatus, Ledger
+from tests.central.tables import make_tables
 from tests.simulation.table import Run, Table
 
 _SOME_TIME: Final = datetime(2026, 11, 1, tzinfo=UTC)
@@ -47,7 +49,7 @@ class TwinTable:
         self._file = root / "central.db"
         self.model = Table()
         self._engine = self._open()
-        self._run(_create(self._engine))
+        self._run(make_tables(self._engine))
 
     def close(self) -> None:
         """Close the database."""
@@ -150,11 +152,6 @@ def _place(run: Run) -> tuple[str, str, int]:
     return run.place
 
 
-async def _create(engine: AsyncEngine) -> None:
-    async with transaction(engine) as connection:
-        await connection.run_sync(metadata.create_all)
-
-
 async def _rows(engine: AsyncEngine, query: Any) -> Sequence[Any]:
     async with reading(engine) as connection:
         return (await connection.execute(query)).all()
@@ -180,7 +177,7 @@ async def _enrol(engine: AsyncEngine, device_id: str, *, revoked: bool) -> None:
     async with transaction(engine) as connection:
         if not await connection.scalar(select(devices.c.id).where(devices.c.id == device_id)):
             row = {"id": device_id, "name": device_id, "enrolled_at": _SOME_TIME, "broker_password_hash": "",
-                   "upload_token_sha256": device_id} | values  # fmt: skip
+                   "upload_token_sha256": device_id, "site_id": MAIN_SITE} | values  # fmt: skip
             await connection.execute(insert(devices).values(row))
         await connection.execute(update(devices).where(devices.c.id == device_id).values(values))
 

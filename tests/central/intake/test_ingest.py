@@ -18,10 +18,11 @@ from central.intake.ingest import DatabaseUnavailableError, Outcome, ingest, rec
 from central.intake.plan import Delivery
 from central.results.images import StoredImage, record
 from central.settings import Settings
-from central.tables import dead_letters, devices, metadata, runs
+from central.tables import dead_letters, devices, runs
 from protocol.codec import decode_reading, decompress, digest, encode
 from protocol.messages import VERSION, Ack, DeviceStatus
 from protocol.topics import topic
+from tests.central.tables import make_tables
 from tests.central.wire import EPOCH, enrol, make_delivery
 from tests.make import NOON, make_document, make_reading_id
 
@@ -186,8 +187,7 @@ async def test_a_status_that_cannot_be_read_is_a_dead_letter_and_the_next_is_kep
 def test_any_repetition_and_order_give_the_same_runs(batches: list[list[int]]) -> None:
     async def deliver() -> tuple[set[str], set[str]]:
         engine = make_engine("sqlite+aiosqlite:///:memory:")
-        async with transaction(engine) as connection:
-            await connection.run_sync(metadata.create_all)
+        await make_tables(engine)
         await enrol(engine)
         accepted: set[str] = set()
         for batch in batches:

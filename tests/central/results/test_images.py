@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -116,6 +117,22 @@ def test_eight_uploads_of_one_picture_at_once_make_one(tmp_path: Path) -> None:
     whole = images.path(tmp_path, JPEG_ID)
     assert whole is not None
     assert whole.read_bytes() == JPEG
+
+
+def test_a_picture_that_becomes_whole_while_it_is_asked_for_is_held_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.append(tmp_path, JPEG_ID, 0, len(JPEG), JPEG)
+    look = Path.stat
+
+    def finish_first(file: Path, **options: Any) -> os.stat_result:
+        if file.name.endswith(".part"):
+            monkeypatch.undo()
+            images.finish(tmp_path, JPEG_ID)
+        return look(file, **options)
+
+    monkeypatch.setattr(Path, "stat", finish_first)
+    assert images.offset(tmp_path, JPEG_ID) == len(JPEG)
 
 
 def test_nothing_held_cannot_be_finished(tmp_path: Path) -> None:

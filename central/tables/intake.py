@@ -1,68 +1,27 @@
-"""SQLAlchemy Core tables, the same on SQLite and PostgreSQL; migrations are compared with them in a test.
+"""What came from devices. A row of `runs` is never changed and never deleted: triggers refuse it.
 
 One row per run. `document` is the reading's canonical JSON, zstd-compressed, exactly as it was hashed on the device;
 every other column of a run is derived from it and can be recomputed. Wells are read from the document, with which a
-run is always read whole.
+run is always read whole. What the laboratory makes of a run is in `run_records`.
 """
 
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
     Float,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A datetime that is UTC on both databases: SQLite drops the zone, so it is put back on the way out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Only aware datetimes go in."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a datetime without a zone: {value!r} (expected UTC)")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Only UTC comes out."""
-        if value is None:
-            return None
-        assert isinstance(value, datetime)
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-metadata: Final = MetaData(
-    naming_convention={
-        "ix": "ix_%(column_0_N_label)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-Json: Final = JSON().with_variant(JSONB(), "postgresql")
-# SQLite counts rows by itself only in an INTEGER primary key.
-BigId: Final = BigInteger().with_variant(Integer(), "sqlite")
+from central.tables.columns import BigId, Json, UtcDateTime, metadata
 
 runs: Final = Table(
     "runs",
@@ -171,42 +130,4 @@ images: Final = Table(
     Column("media_type", String(32), nullable=False),
     Column("stored_at", UtcDateTime, nullable=False),
     Column("device_id", String(63), nullable=False),
-)
-
-users: Final = Table(
-    "users",
-    metadata,
-    Column("id", String(36), primary_key=True),
-    Column("name", String(64), nullable=False, unique=True),
-    Column("password_hash", Text, nullable=False),
-    Column("role", String(16), nullable=False),  # admin | viewer
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("signed_out_at", UtcDateTime),  # tokens issued before this are refused
-)
-
-devices: Final = Table(
-    "devices",
-    metadata,
-    Column("id", String(63), primary_key=True),
-    Column("name", String(64), nullable=False),
-    Column("enrolled_at", UtcDateTime, nullable=False),
-    Column("broker_password_hash", Text, nullable=False),  # in Mosquitto's own form
-    Column("upload_token_sha256", String(64), nullable=False, unique=True),
-    Column("revoked_at", UtcDateTime),
-    Column("status", Json),  # the last DeviceStatus
-    Column("status_at", UtcDateTime),
-    Column("public_key", String(64)),  # Ed25519, hexadecimal; null for a reader that sent none when it enrolled
-)
-
-# One-time codes: only the hash is kept, and using one is a single conditional update.
-claims: Final = Table(
-    "claims",
-    metadata,
-    Column("code_sha256", String(64), primary_key=True),
-    Column("name", String(64), nullable=False),  # what the device will be called
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("created_by", String(64), nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False),
-    Column("used_at", UtcDateTime),
-    Column("device_id", String(63), ForeignKey("devices.id")),
 )

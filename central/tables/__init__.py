@@ -1,0 +1,74 @@
+"""SQLAlchemy Core tables, the same on SQLite and PostgreSQL; migrations are compared with them in a test.
+
+`columns` what they are made of; `intake` runs and what came with them; `fleet` readers; `people` sites, users,
+sessions, keys, comments, alarms; `laboratory` submissions to sera, records of runs, corrections, signatures; `audit`
+the chain of changes.
+"""
+
+from central.tables.audit import audit_entries, audit_heads, audit_tip
+from central.tables.columns import BigId, Json, UtcDateTime, metadata
+from central.tables.fleet import claims, devices
+from central.tables.intake import boots, dead_letters, images, imports, other_places, runs, stretches
+from central.tables.laboratory import (
+    control_sera,
+    corrections,
+    placements,
+    plates,
+    profiles,
+    run_records,
+    sera,
+    signatures,
+    submissions,
+    tests,
+)
+from central.tables.people import (
+    alarms,
+    api_keys,
+    comments,
+    identities,
+    invitations,
+    memberships,
+    refresh_tokens,
+    sessions,
+    sites,
+    users,
+)
+
+__all__ = [
+    "BigId",
+    "Json",
+    "UtcDateTime",
+    "alarms",
+    "api_keys",
+    "audit_entries",
+    "audit_heads",
+    "audit_tip",
+    "boots",
+    "claims",
+    "comments",
+    "control_sera",
+    "corrections",
+    "dead_letters",
+    "devices",
+    "identities",
+    "images",
+    "imports",
+    "invitations",
+    "memberships",
+    "metadata",
+    "other_places",
+    "placements",
+    "plates",
+    "profiles",
+    "refresh_tokens",
+    "run_records",
+    "runs",
+    "sera",
+    "sessions",
+    "signatures",
+    "sites",
+    "stretches",
+    "submissions",
+    "tests",
+    "users",
+]
