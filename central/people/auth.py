@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 from sqlalchemy import ColumnElement, RowMapping, insert, select, update
@@ -157,3 +157,16 @@ class People:
         async with reading(self._engine) as connection:
             mine = await connection.scalars(select(memberships.c.site_id).where(memberships.c.user_id == row["id"]))
             return Person(row["id"], row["name"], role, Sites.of(mine), session)
+
+
+async def reauthenticate(
+    people: People, person: Person, *, password: str, code: str | None, address: str
+) -> Literal["password", "password+totp"]:
+    """Prove once more who signs: password, and the one-time code where the person has one.
+
+    NotSignedInError or TooManyTriesError otherwise; a wrong try counts like a failed sign-in.
+    """
+    found = await people.sign_in(name=person.name, password=password, address=address)
+    if found.id != person.id:
+        raise NotSignedInError("name or password is wrong")
+    return "password"
