@@ -69,12 +69,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     hash: str = ""
 
 
+# An entry as a row: `hash` is the last, and over all the others.
+COLUMNS: Final = Entry.__struct_fields__
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_encode: Final = msgspec.json.Encoder().encode
+
+
 def entry_hash(entry: Entry) -> str:
     """What `hash` must be: over every other field, in the order of `Entry`; the time in microseconds since 1970."""
-    fields = [getattr(entry, name) for name in Entry.__struct_fields__ if name not in ("hash", "at")]
-    moment = entry.at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return hash_of([getattr(entry, name) for name in COLUMNS])
+
+
+def hash_of(values: Sequence[Any]) -> str:
+    """The same over an entry as a row, its values in the order of `COLUMNS`."""
+    moment = values[1] - _EPOCH
     microseconds = (moment.days * 86400 + moment.seconds) * 1_000_000 + moment.microseconds
-    return hashlib.sha256(msgspec.json.encode([microseconds, *fields])).hexdigest()
+    return hashlib.sha256(_encode([microseconds, values[0], *values[2:14]])).hexdigest()
 
 
 async def record(connection: AsyncConnection, actor: Actor, changes: Sequence[Change], now: datetime) -> None:
