@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.audit.chain import Actor
 from central.fleet.broker import Broker
 from central.intake.mqtt import Ingest
-from central.people.auth import DeviceCaller, People, Person
+from central.people.auth import DeviceCaller, KeyCaller, People, Person
+from central.people.sites import Sites
 from central.results.live import Live
 from central.settings import Settings
 from central.web.headers import request_id_of
@@ -40,7 +41,7 @@ class Parts:
 
 Wired: TypeAlias = NamedDependency[Parts]
 
-CentralRequest: TypeAlias = Request[Person | DeviceCaller | None, None, State]
+CentralRequest: TypeAlias = Request[Person | KeyCaller | DeviceCaller | None, None, State]
 
 
 async def provide_parts(state: State) -> Parts:
@@ -57,11 +58,20 @@ def person_of(request: CentralRequest) -> Person:
     return caller
 
 
+def caller_sites(request: CentralRequest) -> Sites:
+    """Whose things the calling person or key sees."""
+    caller = request.user
+    assert isinstance(caller, Person | KeyCaller), f"a route for people and keys was reached by {caller!r}"
+    return caller.sites
+
+
 def actor_of(request: CentralRequest) -> Actor:
     """Who the audit trail says it was."""
     address = request.client.host if request.client else None
     caller = request.user
     match caller:
+        case KeyCaller():
+            return Actor("key", caller.id, address, request_id_of(request.scope))
         case Person():
             return Actor("person", caller.id, address, request_id_of(request.scope))
         case DeviceCaller():

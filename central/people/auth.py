@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.audit.chain import COMMAND, Actor, Change, record
 from central.db import reading, transaction
 from central.people.passwords import check_password, hash_password, verify_password
-from central.people.permissions import ROLES, Role
+from central.people.permissions import ROLES, Role, Scope
 from central.people.sites import EVERY_SITE, MAIN_SITE, Sites
 from central.people.throttle import Throttle
 from central.people.tokens import Audience, Claims, TokenKey
@@ -59,6 +59,15 @@ class DeviceCaller:
     """An enrolled device, by its upload token."""
 
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCaller:
+    """A machine, by its key: what it may do there, and at which site."""
+
+    id: str
+    scopes: frozenset[Scope]
+    sites: Sites
 
 
 async def add_user(
