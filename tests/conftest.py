@@ -11,6 +11,11 @@ for _name in [name for name in os.environ if name.startswith("WELLREAD_")]:
     del os.environ[_name]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--overwrite` writes golden files anew instead of comparing with them."""
+    parser.addoption("--overwrite", action="store_true", help="write golden files anew; look at the difference")
+
+
 @pytest.fixture(scope="session")
 def plates() -> Path:
     """The folder of real photographs; the test is skipped where it is absent."""

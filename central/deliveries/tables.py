@@ -1,0 +1,115 @@
+"""Rows and columns as text: the `table` that most systems read, and SENAITE's two-dimensional one."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from central.deliveries.cells import FIELDS, Value, guarded, number_text, time_text, well_text
+from central.deliveries.dialect import Column, Dialect
+from central.deliveries.results import PlateResult, Results
+from protocol.plate import parse_well
+
+# A field of its own where systems expect a well's name in their own spelling.
+_WELL_FIELDS: Final = frozenset({"well"})
+
+
+class RenderError(ValueError):
+    """Results that a dialect cannot say: which value, and what is expected."""
+
+
+def table(dialect: Dialect, results: Results) -> bytes:
+    """A line for each well, serum or plate that has a result."""
+    head = [[column.header or column.field for column in dialect.columns]] if dialect.header else []
+    lines = ([cell(dialect, column, values) for column in dialect.columns] for values in rows(dialect, results))
+    return encoded(dialect, [*head, *lines])
+
+
+def rows(dialect: Dialect, results: Results) -> Iterator[dict[str, Value]]:
+    """The values of each line, by field."""
+    fields = FIELDS[dialect.source]
+    required = [column.field for column in dialect.columns if column.required]
+    for plate in results.plates:
+        for each in _things(dialect, plate):
+            values = {name: field(plate, each) for name, field in fields.items()}
+            if all(values[name] is not None for name in required):
+                yield values
+
+
+def _things(dialect: Dialect, plate: PlateResult) -> Sequence[Any]:
+    """What has a line: wells that were read and are used for something, or sera with an endpoint; or all of them."""
+    say = dialect.missing == "say"
+    if dialect.source == "plates":
+        return (None,)
+    if dialect.source == "titres":
+        return [row for row in plate.rows if say or row.endpoint is not None]
+    used = [well for well in plate.wells if well.role != "unused" and (say or well.call.is_read)]
+    by_column = dialect.order == "column"
+    return sorted(used, key=lambda well: parse_well(well.well)[:: -1 if by_column else 1])
+
+
+def cell(dialect: Dialect, column: Column, values: dict[str, Value]) -> str:
+    """One value as this dialect writes it; text with a guard where it has one."""
+    value = values[column.field]
+    if value is None:
+        return ""
+    if column.field in _WELL_FIELDS:
+        return well_text(str(value), dialect.well_style)
+    if column.field == "call" and dialect.calls:
+        return _mapped(dialect, str(value))
+    if isinstance(value, int | float):
+        return number_text(value, column.places, dialect.decimal)
+    text = value if isinstance(value, str) else time_text(value, dialect.times)
+    return guarded(text) if dialect.formula_guard else text
+
+
+def _mapped(dialect: Dialect, call: str) -> str:
+    words = {str(known): word for known, word in dialect.calls.items()}
+    if call not in words:
+        raise RenderError(f"call {call!r} has no word in dialect {dialect.name!r} (expected one of {', '.join(words)})")
+    return words[call]
+
+
+def encoded(dialect: Dialect, lines: Iterable[Sequence[str]]) -> bytes:
+    """Lines as bytes; RenderError for a value that this dialect cannot hold."""
+    quoting = {"none": csv.QUOTE_NONE, "minimal": csv.QUOTE_MINIMAL, "all": csv.QUOTE_ALL}[dialect.quoting]
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=dialect.delimiter, quoting=quoting, lineterminator=dialect.eol)  # type: ignore[arg-type]
+    for line in lines:
+        for value in line:
+            _check_plain(dialect, value)
+        writer.writerow(line)
+    try:
+        content = text.getvalue().encode(dialect.encoding)
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end][:20]
+        raise RenderError(f"{bad!r} cannot be written in {dialect.encoding} (dialect {dialect.name!r})") from error
+    return ("\ufeff".encode(dialect.encoding) if dialect.bom else b"") + content
+
+
+def _check_plain(dialect: Dialect, value: str) -> None:
+    """What would need quoting where nothing is quoted, and what no importer reads back as it was."""
+    if "\0" in value:
+        raise RenderError(f"a NUL character in {value[:80]!r} (expected text)")
+    if dialect.quoting == "none" and any(sign in value for sign in (dialect.delimiter, '"', "\r", "\n")):
+        raise RenderError(
+            f"{value[:80]!r} would need quoting (dialect {dialect.name!r} quotes nothing; expected none of "
+            f"{dialect.delimiter!r}, '\"' and line ends)"
+        )
+
+
+def senaite_2d(dialect: Dialect, results: Results) -> bytes:
+    """`ID,<keyword>,end`, then a line for each serum with its log₂ titre; every serum needs an id of its own."""
+    lines = [["ID", dialect.keyword, "end"]]
+    seen: set[str] = set()
+    for plate in results.plates:
+        for row in plate.rows:
+            if row.endpoint is None:
+                continue
+            if row.serum_id is None:
+                raise RenderError(f"plate {plate.plate_number} row {row.row} has no serum id (SENAITE knows no others)")
+            if row.serum_id in seen:
+                raise RenderError(f"serum {row.serum_id!r} has two results (expected one of each)")
+            seen.add(row.serum_id)
+            lines.append([row.serum_id, str(row.endpoint), "end"])
+    return encoded(dialect, lines)
