@@ -46,6 +46,7 @@ def asm(dialect: Dialect, results: Results) -> bytes:
                 "software name": "Wellread",
                 "ASM converter name": "wellread",
                 "ASM converter version": "1",
+                "database primary key": first.run_id,
             },
             "plate reader document": [_plate(dialect, plate) for plate in results.plates],
         },
