@@ -27,7 +27,6 @@ from protocol.assay import AssayProfile, Call, Role
 from protocol.endpoint import RowEndpoint, result_text, titre_text
 from protocol.messages import Colour, Growth, PlateReading, Streak, Well
 from protocol.plate import plate_format
-from protocol.profiles import profile_named
 
 
 class RowLine(msgspec.Struct, frozen=True):
@@ -52,6 +51,7 @@ class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     device_name: str
     historical: bool
     superseded: bool
+    voided: bool
     rows: tuple[RowLine, ...]
     grades: dict[str, int]
     flag_words: str
@@ -105,7 +105,8 @@ def run_line(run: Run) -> RunLine:
         device_id=run.device_id,
         device_name=run.device_name,
         historical=run.historical,
-        superseded=run.plate is not None and not run.current,
+        superseded=run.counts and not run.current,
+        voided=run.voided,
         rows=tuple(row_line(*each) for each in in_order(run)),
         grades={grade: grades.count(grade) for grade in GRADES},
         flag_words=", ".join(words if n == 1 else f"{words} ×{n}" for words, n in counted),
@@ -159,23 +160,22 @@ class Heads(msgspec.Struct, frozen=True):
 
 def heads(run: Run) -> Heads:
     """The heads for a run's assay: `Titre` and `Last flowing`, or `MIC` and `Last without growth`."""
-    profile = profile_named(run.profile)
+    profile = run.assay
     unit = "log₂" if profile.reports == "serum_titre" else "dilutions"
     return Heads(RESULT_HEADS[profile.reports], RULE_HEADS[profile.reported_rule], unit)
 
 
 def legend(run: Run) -> tuple[tuple[Call, str, str], ...]:
     """(call, letter, words) of everything that a well of the run's assay may be."""
-    profile = profile_named(run.profile)
+    profile = run.assay
     shown = (*profile.calls, Call.OBSCURED, Call.NOT_READ)
     words = CALL_WORDS | {Call.FLOWING: "flowing: inhibited", Call.OBSCURED: "obscured: not read"}
     return tuple((call, LETTERS[call], words[call]) for call in shown)
 
 
-def plate_map(reading: PlateReading) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
+def plate_map(reading: PlateReading, profile: AssayProfile) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
     """(row letter, cells) for every row of the plate; every well has a cell."""
     form = plate_format(reading.plate.format)
-    profile = profile_named(reading.profile)
     roles = profile.roles()
     return tuple(
         (label, tuple(_cell(name, reading.wells[name], roles.get(name, "unused")) for name in form.row(label)))
@@ -234,7 +234,7 @@ def facts(run: Run, reading: PlateReading) -> tuple[tuple[str, str], ...]:
     seat = f"A1 from the bench's seat, plate turned {plate.rotation_degrees}°"
     unsure = "A1 unknown: wells are named as if A1 were top left in the picture"
     quality = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in sorted(reading.quality.items()))
-    profile = profile_named(run.profile)
+    profile = run.assay
     return (
         ("Device", f"{run.device_name} ({run.device_id})"),
         ("Taken", taken(run)),

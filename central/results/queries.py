@@ -3,16 +3,32 @@
 Open a connection with `db.reading(engine)`; several queries on one connection see one moment (SQLite).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Select, false, func, select, tuple_
+from sqlalchemy import Row, Select, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central.assays.registry import assays_of
+from central.laboratory.states import PlateState
+from central.people.sites import EVERY_SITE, Sites
 from central.results.aggregate import Run, mark_current
-from central.tables import boots, dead_letters, devices, images, runs, users
+from central.tables import (
+    boots,
+    dead_letters,
+    devices,
+    images,
+    placements,
+    plates,
+    run_records,
+    runs,
+    submissions,
+    tests,
+    users,
+)
+from protocol.assay import AssayProfile
 from protocol.codec import decode_reading, decompress
 from protocol.endpoint import RowEndpoint
 from protocol.messages import PlateReading
@@ -63,7 +79,12 @@ class Counts(msgspec.Struct, frozen=True):
     users: int
 
 
-_PLATE: Final = (runs.c.submission, runs.c.test, runs.c.plate_number)
+# While nobody knows which plate a run is of, these are what its code said.
+_NAMES: Final = {
+    "submission": func.coalesce(submissions.c.name, runs.c.submission),
+    "test": func.coalesce(tests.c.name, runs.c.test),
+    "plate_number": func.coalesce(plates.c.number, runs.c.plate_number),
+}
 
 
 async def list_runs(
@@ -74,27 +95,28 @@ async def list_runs(
     submission: str | None = None,
     test: str | None = None,
     device: str | None = None,
+    sites: Sites = EVERY_SITE,
 ) -> RunPage:
     """Runs by number, newest first; `after` is the `next_after` of the page before."""
-    query = _runs().order_by(runs.c.number.desc()).limit(limit + 1)
+    query = select_runs(sites).order_by(runs.c.number.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(runs.c.number < after)
-    for column, value in ((runs.c.submission, submission), (runs.c.test, test), (runs.c.device_id, device)):
+    for column, value in ((submissions.c.name, submission), (tests.c.name, test), (runs.c.device_id, device)):
         if value is not None:
             query = query.where(column == value)
-    found = [_run(row) for row in await connection.execute(query)]
+    found = await runs_of(connection, query)
     page = found[:limit]
     marked = mark_current(page, await _runs_of_plates(connection, page))
     return RunPage(marked, page[-1].number if len(found) > limit else None)
 
 
-async def get_run(connection: AsyncConnection, run_id: str) -> RunDetail | None:
+async def get_run(connection: AsyncConnection, run_id: str, *, sites: Sites = EVERY_SITE) -> RunDetail | None:
     """One run by its reading's id."""
-    query = _runs().add_columns(runs.c.document, runs.c.digest).where(runs.c.id == run_id)
+    query = select_runs(sites).add_columns(runs.c.document, runs.c.digest).where(runs.c.id == run_id)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         return None
-    run = _run(row)
+    (run,) = await _as_runs(connection, [row])
     (marked,) = mark_current([run], await _runs_of_plates(connection, [run]))
     return RunDetail(marked, decode_reading(decompress(row.document)), row.digest)
 
@@ -137,12 +159,14 @@ async def list_submissions(connection: AsyncConnection, *, limit: int = 200) -> 
     )
 
 
-async def submission_runs(connection: AsyncConnection, submission: str, test: str | None = None) -> tuple[Run, ...]:
+async def submission_runs(
+    connection: AsyncConnection, submission: str, test: str | None = None, *, sites: Sites = EVERY_SITE
+) -> tuple[Run, ...]:
     """Every run of a submission (and test), newest first, with `current` set: what `aggregate.summarise` takes."""
-    query = _runs().where(runs.c.submission == submission).order_by(runs.c.number.desc())
+    query = select_runs(sites).where(submissions.c.name == submission).order_by(runs.c.number.desc())
     if test is not None:
-        query = query.where(runs.c.test == test)
-    return mark_current([_run(row) for row in await connection.execute(query)])
+        query = query.where(tests.c.name == test)
+    return mark_current(await runs_of(connection, query))
 
 
 async def get_image(connection: AsyncConnection, sha256: str) -> ImageRow | None:
@@ -165,29 +189,78 @@ async def counts(connection: AsyncConnection) -> Counts:
     return Counts(**(await connection.execute(select(*columns))).one()._mapping)
 
 
-def _runs() -> Select[Any]:
-    """Every column of a run but its wells and its document, with its device's name and whether its picture is here."""
-    stored = [runs.c[name] for name in Run.__struct_fields__ if name in runs.c]
+def select_runs(sites: Sites = EVERY_SITE) -> Select[Any]:
+    """Every column of a run but its wells and its document, with its record, plate, device's name and picture."""
+    stored = [runs.c[name] for name in Run.__struct_fields__ if name in runs.c and name not in _NAMES]
     return (
         select(
             *stored,
+            *(expression.label(name) for name, expression in _NAMES.items()),
+            run_records.c.site_id,
+            run_records.c.plate_id,
+            run_records.c.revision,
+            run_records.c.assay_version,
+            run_records.c.revised,
+            run_records.c.accepted_at,
+            run_records.c.approved_at,
+            run_records.c.voided_at,
+            plates.c.state.label("plate_state"),
             runs.c.monotonic_ns,
             boots.c.began_at,
             devices.c.name.label("device_name"),
             images.c.sha256.label("stored_sha256"),
         )
+        .join(run_records, run_records.c.run_id == runs.c.id)
+        .outerjoin(plates, plates.c.id == run_records.c.plate_id)
+        .outerjoin(tests, tests.c.id == plates.c.test_id)
+        .outerjoin(submissions, submissions.c.id == tests.c.submission_id)
         .outerjoin(devices, devices.c.id == runs.c.device_id)
         .outerjoin(images, images.c.sha256 == runs.c.image_sha256)
         .outerjoin(boots, (boots.c.device_id == runs.c.device_id) & (boots.c.boot_id == runs.c.boot_id))
+        .where(sites.having(run_records.c.site_id))
     )
 
 
-def _run(row: Row[Any]) -> Run:
-    values = {name: row._mapping[name] for name in Run.__struct_fields__ if name in runs.c}
+async def runs_of(connection: AsyncConnection, query: Select[Any]) -> list[Run]:
+    """The runs that a query over `select_runs` finds, in its order; `current` is not set."""
+    return await _as_runs(connection, (await connection.execute(query)).all())
+
+
+async def _as_runs(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Run]:
+    assays = await assays_of(connection, {(row.profile, row.assay_version) for row in rows})
+    controls = await control_rows(connection, {row.plate_id for row in rows if row.plate_id is not None})
+    return [_run(row, assays[row.profile, row.assay_version], controls.get(row.plate_id, ())) for row in rows]
+
+
+async def control_rows(connection: AsyncConnection, plate_ids: set[str]) -> dict[str, tuple[str, ...]]:
+    """The rows of these plates that hold control sera."""
+    query = (
+        select(placements.c.plate_id, placements.c.row)
+        .where(placements.c.control_serum_id.is_not(None), placements.c.plate_id.in_(plate_ids))
+        .order_by(placements.c.plate_id, placements.c.row)
+    )
+    found: dict[str, tuple[str, ...]] = {}
+    for row in await connection.execute(query) if plate_ids else ():
+        found[row.plate_id] = (*found.get(row.plate_id, ()), row.row)
+    return found
+
+
+def _run(row: Row[Any], assay: AssayProfile, controls: tuple[str, ...]) -> Run:
+    values = {name: row._mapping[name] for name in Run.__struct_fields__ if name in row._mapping}
+    revised = row.revised or {}
+    endpoints = row.endpoints | revised
     return Run(
         **values
         | {
-            "endpoints": msgspec.convert(row.endpoints, dict[str, RowEndpoint]),
+            "endpoints": {
+                name: msgspec.convert(endpoint, RowEndpoint)
+                for name, endpoint in endpoints.items()
+                if endpoint is not None
+            },
+            "assay": assay,
+            "not_reportable": tuple(sorted(name for name, endpoint in revised.items() if endpoint is None)),
+            "control_rows": controls,
+            "voided": row.voided_at is not None or row.plate_state == PlateState.VOID,
             "device_name": row.device_name or row.device_id,
             "image_stored": row.stored_sha256 is not None,
             "captured_at_corrected": corrected(row.began_at, row.monotonic_ns),
@@ -205,8 +278,8 @@ def corrected(boot_began_at: datetime | None, monotonic_ns: int) -> datetime | N
         return None
 
 
-async def _runs_of_plates(connection: AsyncConnection, some: Iterable[Run]) -> tuple[Run, ...]:
+async def _runs_of_plates(connection: AsyncConnection, some: Iterable[Run]) -> list[Run]:
     """Every run of the plates that these runs are of."""
-    plates = {run.plate for run in some if run.plate is not None}
-    query = _runs().where(tuple_(*_PLATE).in_(plates) if plates else false())
-    return tuple(_run(row) for row in await connection.execute(query))
+    ids = {run.plate_id for run in some if run.plate_id is not None}
+    query = select_runs().where(run_records.c.plate_id.in_(ids) if ids else false())
+    return await runs_of(connection, query)

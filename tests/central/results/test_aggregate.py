@@ -39,7 +39,11 @@ def make_run(number: int = 1, **fields: Any) -> Run:
         "image_stored": False,
         "endpoints": plate_endpoints(make_wells(), HI),
     }
-    return Run(**(values | fields))
+    values |= fields
+    code = values["submission"], values["test"], values["plate_number"]
+    return Run(
+        **({"assay": PROFILES[values["profile"]], "plate_id": None if None in code else "/".join(code)} | values)
+    )
 
 
 def sera(counts: dict[int, int]) -> list[int]:
@@ -84,6 +88,18 @@ def test_a_run_without_a_code_speaks_for_no_plate() -> None:
     unknown = make_run(1, submission=None, test=None, plate_number=None)
     assert current_runs([unknown]) == ()
     assert [run.current for run in mark_current([unknown, make_run(2)])] == [False, True]
+
+
+def test_a_run_that_waits_for_its_plate_is_in_no_figure() -> None:
+    waiting = make_run(2, plate_id=None)
+    summary = summarise("S-1001", None, [make_run(1), waiting])
+    assert (summary.plates, summary.superseded, summary.sera) == (1, 0, 8)
+
+
+def test_a_voided_run_counts_nowhere_and_the_one_before_speaks_again() -> None:
+    assert numbers(current_runs([make_run(1), make_run(2, voided=True)])) == [1]
+    summary = summarise("S-1001", None, [make_run(1), make_run(2, voided=True)])
+    assert (summary.plates, summary.superseded) == (1, 0)
 
 
 def test_plates_of_other_tests_and_numbers_are_other_plates() -> None:
