@@ -16,7 +16,6 @@ from central.results.queries import RunDetail, get_run, list_runs
 from protocol.assay import AssayProfile
 from protocol.endpoint import Grade, RowEndpoint, RowFlag, result_text, titre_text
 from protocol.messages import Clock, ModelUsed, Picture, PlateCode, PlateSeen, Well
-from protocol.profiles import profile_named
 
 
 class EndpointOut(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,7 +59,14 @@ class RunOut(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     image_sha256: str
     image_url: str | None
-    endpoints: dict[str, EndpointOut]
+    endpoints: Annotated[dict[str, EndpointOut], msgspec.Meta(description="Those that count, after review.")]
+    revision: Annotated[int, msgspec.Meta(description="Grows with everything that a person says of the run.")]
+    assay_version: Annotated[int, msgspec.Meta(description="Of the profile that the endpoints are worked out by.")]
+    not_reportable: Annotated[tuple[str, ...], msgspec.Meta(description="Rows that a reviewer left out.")]
+    control_rows: Annotated[tuple[str, ...], msgspec.Meta(description="Rows that hold control sera.")]
+    voided: Annotated[bool, msgspec.Meta(description="It counts nowhere.")]
+    accepted_at: datetime | None
+    approved_at: datetime | None
 
 
 class RunDetailOut(RunOut, frozen=True, kw_only=True):
@@ -133,10 +139,10 @@ async def get_one_run(request: CentralRequest, parts: Wired, run_id: RunPath) ->
 
 
 def etag_of(detail: RunDetail) -> str:
-    """The reading never changes; whether it is current, its picture is here and when it was taken may."""
+    """The reading never changes; what the laboratory makes of it, its picture and when it was taken may."""
     run = detail.run
     at = run.captured_at_corrected
-    return f'"{run.id}-{run.current:d}{run.image_stored:d}-{"" if at is None else at.timestamp()}"'
+    return f'"{run.id}-{run.revision}-{run.current:d}{run.image_stored:d}-{"" if at is None else at.timestamp()}"'
 
 
 def matches(if_none_match: str, etag: str) -> bool:
@@ -175,6 +181,7 @@ def _common(run: Run) -> dict[str, Any]:
         "url": f"/api/v1/runs/{run.id}",
         "image_url": f"/api/v1/images/{run.image_sha256}" if run.image_stored else None,
         "endpoints": endpoints_out(run),
+        "assay_version": run.assay.version,
     }
 
 
@@ -199,7 +206,6 @@ def endpoints_out(run: Run) -> dict[str, EndpointOut]:
 
 def in_order(run: Run) -> Iterator[tuple[str, RowEndpoint, AssayProfile]]:
     """(row, endpoint, profile) in the order of the plate: a database may keep the keys of JSON in another one."""
-    profile = profile_named(run.profile)
-    for series in profile.series:
+    for series in run.assay.series:
         if series.row in run.endpoints:
-            yield series.row, run.endpoints[series.row], profile
+            yield series.row, run.endpoints[series.row], run.assay

@@ -54,6 +54,7 @@ class SummaryOut(msgspec.Struct, frozen=True, kw_only=True):
     low_grade: int
     distribution: dict[int, int]
     statistics: Statistics | None
+    not_reportable: int
     labware_url: str
 
 

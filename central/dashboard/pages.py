@@ -91,7 +91,7 @@ async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -
         image_url=f"/api/v1/images/{found.run.image_sha256}" if found.run.image_stored else None,
         picture=found.reading.picture,
         radius_px=round(found.reading.plate.pitch_px * 0.42, 1),
-        rows=plate_map(found.reading),
+        rows=plate_map(found.reading, found.run.assay),
         columns=found.reading.plate.columns,
         endpoints=endpoint_lines(found.run),
         heads=heads(found.run),
