@@ -2,11 +2,12 @@
 
 `columns` what they are made of; `intake` runs and what came with them; `fleet` readers; `people` sites, users,
 sessions, keys, comments, alarms; `laboratory` submissions to sera, records of runs, corrections, signatures; `audit`
-the chain of changes.
+the chain of changes; `deliveries` files on their way to laboratory systems.
 """
 
 from central.tables.audit import audit_entries, audit_heads, audit_tip
 from central.tables.columns import BigId, Json, UtcDateTime, metadata
+from central.tables.deliveries import changes, changes_tip, deliveries, delivery_log, delivery_rules
 from central.tables.fleet import claims, devices
 from central.tables.intake import boots, dead_letters, images, imports, other_places, runs, stretches
 from central.tables.laboratory import (
@@ -44,11 +45,16 @@ __all__ = [
     "audit_heads",
     "audit_tip",
     "boots",
+    "changes",
+    "changes_tip",
     "claims",
     "comments",
     "control_sera",
     "corrections",
     "dead_letters",
+    "deliveries",
+    "delivery_log",
+    "delivery_rules",
     "devices",
     "identities",
     "images",

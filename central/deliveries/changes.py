@@ -1,0 +1,69 @@
+"""The feed of changes: whoever reads along and remembers where he stopped misses none and sees none twice.
+
+Numbers are given under the lock of one row that a writer holds until his transaction ends, so they are in the order of
+the commits: when a number is seen, every lower one can be seen. (A sequence of the database gives no such promise: a
+slow transaction commits its low number after a reader has passed it.) Call `announce` last, after the audit trail's
+`record`: two locks that are always taken in one order never wait for each other.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from central.people.sites import Sites
+from central.tables import changes, changes_tip
+
+Kind = Literal[
+    "run.accepted",
+    "run.matched",
+    "run.changed",
+    "run.approved",
+    "run.voided",
+    "plate.changed",
+    "submission.changed",
+    "delivery.placed",
+]
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed: the thing's ids, and its revision where it has one."""
+
+    kind: Kind
+    site_id: str
+    run_id: str | None = None
+    plate_id: str | None = None
+    submission_id: str | None = None
+    revision: int | None = None
+
+
+class Numbered(News, frozen=True, kw_only=True):
+    """The same in the feed."""
+
+    number: int
+    at: datetime
+
+
+async def announce(connection: AsyncConnection, news: Sequence[News], now: datetime) -> None:
+    """Put these into the feed, in this order."""
+    if not news:
+        return
+    number = await connection.scalar(select(changes_tip.c.number).with_for_update())
+    assert number is not None, "the table changes_tip has no row (expected the one that the migration puts there)"
+    rows = [msgspec.structs.asdict(each) | {"number": number + at, "at": now} for at, each in enumerate(news, 1)]
+    await connection.execute(insert(changes), rows)
+    await connection.execute(update(changes_tip).values(number=number + len(rows)))
+
+
+async def changes_after(connection: AsyncConnection, sites: Sites, after: int, limit: int) -> tuple[Numbered, ...]:
+    """What came after this number, oldest first."""
+    query = (
+        select(changes)
+        .where(changes.c.number > after, sites.having(changes.c.site_id))
+        .order_by(changes.c.number)
+        .limit(limit)
+    )
+    return tuple(Numbered(**row._mapping) for row in await connection.execute(query))

@@ -1,0 +1,184 @@
+"""The outbox of deliveries: which is due, who works on it, and each step in a transaction of its own.
+
+Several centrals share the work: a delivery is leased for a while, and a lease that ran out is anybody's again. A step
+that a slow worker does after his lease ran out changes nothing that another did: it asks for the state that it saw.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from central.db import transaction
+from central.deliveries.render import Rendered, RenderError
+from central.deliveries.states import (
+    MOST_ATTEMPTS,
+    OPEN,
+    DeliveryEvent,
+    DeliveryState,
+    after,
+    retry_delay_s,
+)
+from central.deliveries.targets.target import Outgoing, Target, TargetError
+from central.tables import deliveries, delivery_log
+
+# Longer than any one step may take at a place that answers; shorter than people wait.
+LEASE: Final = timedelta(seconds=90)
+# How often a place is asked whether a file was taken.
+LOOK_AGAIN: Final = timedelta(seconds=20)
+_AT_ONCE: Final = 8
+
+_WORK: Final = (*OPEN, DeliveryState.PLACED)
+
+# A delivery's file from the database: in the transaction that keeps it.
+Generate = Callable[[AsyncConnection, Row[Any]], Awaitable[Rendered]]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who works: its name, which is new at every start, its clock, chance from 0 to 1, and what it works with."""
+
+    name: str
+    now: Callable[[], datetime]
+    chance: Callable[[], float]
+    generate: Generate
+    target: Callable[[Row[Any]], Awaitable[Target]]
+
+
+async def work(engine: AsyncEngine, worker: Worker) -> int:
+    """Bring what is due one step further, as far as it goes; how many deliveries were looked at."""
+    leased = await _lease(engine, worker)
+    for delivery_id in leased:
+        await _bring_on(engine, worker, delivery_id)
+    return len(leased)
+
+
+async def _lease(engine: AsyncEngine, worker: Worker) -> list[str]:
+    now = worker.now()
+    free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until < now)
+    due = (
+        select(deliveries.c.id)
+        .where(deliveries.c.state.in_([state.value for state in _WORK]), deliveries.c.due_at <= now, free)
+        .order_by(deliveries.c.due_at, deliveries.c.id)
+        .limit(_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    async with transaction(engine) as connection:
+        ids = list(await connection.scalars(due))
+        lease = {"leased_by": worker.name, "leased_until": now + LEASE}
+        await connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(lease))
+    return ids
+
+
+async def _bring_on(engine: AsyncEngine, worker: Worker, delivery_id: str) -> None:
+    """Step after step until it rests: placed, taken, failed, or to be tried again later."""
+    while True:
+        async with transaction(engine) as connection:
+            row = (await connection.execute(select(deliveries).where(deliveries.c.id == delivery_id))).one()
+        if row.leased_by != worker.name or DeliveryState(row.state) not in _WORK:
+            return
+        try:
+            if not await _step(engine, worker, row):
+                return
+        except (TargetError, RenderError) as error:
+            await _failed(engine, worker, row, error)
+            return
+
+
+async def _step(engine: AsyncEngine, worker: Worker, row: Row[Any]) -> bool:
+    """One step; whether there may be another at once."""
+    match DeliveryState(row.state):
+        case DeliveryState.PENDING:
+            return await _generated(engine, worker, row)
+        case DeliveryState.GENERATED:
+            place = await (await worker.target(row)).prepare(_file(row))
+            return await _moved(engine, worker, row, DeliveryEvent.BEGIN, place=place)
+        case DeliveryState.PLACING:
+            has_it = await (await worker.target(row)).finish(_file(row), row.place)
+            placed = await _moved(engine, worker, row, DeliveryEvent.PLACE, placed_at=worker.now(), attempts=0)
+            return placed and (not has_it or await _acknowledged(engine, worker, row, "the place answered"))
+        case _:
+            taken = await (await worker.target(row)).taken(_file(row), row.place)
+            if taken:
+                return await _acknowledged(engine, worker, row, "taken from its place")
+            await _rest(engine, worker, row, worker.now() + LOOK_AGAIN)
+            return False
+
+
+async def _generated(engine: AsyncEngine, worker: Worker, row: Row[Any]) -> bool:
+    async with transaction(engine) as connection:
+        file = await worker.generate(connection, row)
+        values = {
+            "name": file.name,
+            "media_type": file.media_type,
+            "content": file.content,
+            "content_sha256": hashlib.sha256(file.content).hexdigest(),
+            "left_out": list(file.left_out),
+        }
+        return await _move(connection, worker, row, DeliveryEvent.GENERATE, values)
+
+
+async def _acknowledged(engine: AsyncEngine, worker: Worker, row: Row[Any], how: str) -> bool:
+    values = {"acknowledged_at": worker.now(), "acknowledged_how": how}
+    async with transaction(engine) as connection:
+        now_placed = (await connection.execute(select(deliveries).where(deliveries.c.id == row.id))).one()
+        await _move(connection, worker, now_placed, DeliveryEvent.ACKNOWLEDGE, values)
+    return False
+
+
+async def _moved(engine: AsyncEngine, worker: Worker, row: Row[Any], event: DeliveryEvent, **values: Any) -> bool:
+    async with transaction(engine) as connection:
+        return await _move(connection, worker, row, event, values)
+
+
+async def _move(
+    connection: AsyncConnection, worker: Worker, row: Row[Any], event: DeliveryEvent, values: dict[str, Any]
+) -> bool:
+    """To the next state, if the delivery is still in the one that was seen; False where another was quicker."""
+    state = after(DeliveryState(row.state), event)
+    now = worker.now()
+    ends = state not in _WORK
+    step = {"state": state.value, "last_error": None, "leased_until": None if ends else now + LEASE}
+    seen = (deliveries.c.id == row.id, deliveries.c.state == row.state)
+    done = await connection.execute(update(deliveries).where(*seen).values(values | step))
+    if done.rowcount != 1:
+        return False
+    await _log(connection, row.id, event.value, now, values.get("acknowledged_how"))
+    return True
+
+
+async def _failed(engine: AsyncEngine, worker: Worker, row: Row[Any], error: TargetError | RenderError) -> None:
+    """Later again, or for a person; what was placed already only waits to be asked again."""
+    now, attempts = worker.now(), row.attempts + 1
+    given_up = isinstance(error, RenderError) or error.final or attempts >= MOST_ATTEMPTS
+    placed = row.state == DeliveryState.PLACED.value
+    values: dict[str, Any] = {"attempts": attempts, "last_error": str(error), "leased_until": None}
+    async with transaction(engine) as connection:
+        if given_up and not placed:
+            values["state"] = after(DeliveryState(row.state), DeliveryEvent.FAIL).value
+        else:
+            values["due_at"] = now + timedelta(seconds=retry_delay_s(attempts, worker.chance()))
+        seen = (deliveries.c.id == row.id, deliveries.c.state == row.state, deliveries.c.leased_by == worker.name)
+        done = await connection.execute(update(deliveries).where(*seen).values(values))
+        if done.rowcount:
+            await _log(connection, row.id, "fail" if "state" in values else "try", now, str(error))
+
+
+async def _rest(engine: AsyncEngine, worker: Worker, row: Row[Any], until: datetime) -> None:
+    async with transaction(engine) as connection:
+        mine = (deliveries.c.id == row.id, deliveries.c.leased_by == worker.name)
+        values = {"due_at": until, "leased_until": None, "last_error": None}
+        await connection.execute(update(deliveries).where(*mine).values(values))
+
+
+async def _log(connection: AsyncConnection, delivery_id: str, event: str, at: datetime, detail: str | None) -> None:
+    row = {"delivery_id": delivery_id, "at": at, "event": event, "detail": detail}
+    await connection.execute(insert(delivery_log).values(row))
+
+
+def _file(row: Row[Any]) -> Outgoing:
+    return Outgoing(row.id, row.name, row.media_type, row.content)
