@@ -1,6 +1,7 @@
 """Files written as if the power goes now: temporary file, fsync, rename, fsync of the folder. Private unless said."""
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -14,6 +15,24 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
         os.fsync(file.fileno())
     part.rename(path)
     sync_folder(path.parent)
+
+
+def write_once(path: Path, text: str) -> None:
+    """Write a secret whole and synced under its name, unless another process was first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return
+    finally:
+        part.unlink()
 
 
 def sync_folder(folder: Path) -> None:

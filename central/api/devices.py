@@ -12,8 +12,7 @@ from central.db import reading
 from central.fleet.devices import Claim, ClaimError, create_claim, redeem, revoke
 from central.fleet.queries import DeviceRow, list_devices
 from central.intake.gaps import OutboxAccount
-from central.parts import CentralRequest, Parts, Wired, person_of
-from central.people.auth import Person
+from central.parts import CentralRequest, Parts, Wired, actor_of
 from central.people.permissions import ADMINS, ANYONE, VIEWERS
 from central.web.problems import ProblemError
 from protocol.messages import ClockQuality, Enrolment, EnrolmentRequest, OutboxDepth, Refusal, Trouble
@@ -120,14 +119,15 @@ async def get_device(parts: Wired, device_id: DevicePath) -> DeviceOut:
 )
 async def post_claim(request: CentralRequest, parts: Wired, data: JSONBody[ClaimIn]) -> ClaimOut:
     """A one-time code for one new device."""
-    claim = await new_claim(parts, data.name, person_of(request))
+    claim = await new_claim(request, parts, data.name)
     return ClaimOut(claim.code, claim.name, claim.expires_at)
 
 
-async def new_claim(parts: Parts, name: str, person: Person) -> Claim:
+async def new_claim(request: CentralRequest, parts: Parts, name: str) -> Claim:
     """A claim code for a device of this name; 422 where it is no name."""
+    actor = actor_of(request)
     try:
-        return await create_claim(parts.engine, name, by=person.name, now=parts.now())
+        return await create_claim(parts.engine, name, by=actor.id, now=parts.now(), actor=actor)
     except ValueError as error:
         raise ProblemError(422, str(error)) from error
 
@@ -139,13 +139,21 @@ async def new_claim(parts: Parts, name: str, person: Person) -> Claim:
     summary="Enrol a device",
     description="A reader trades a claim code for its broker credentials and upload token. The code is the credential.",
 )
-async def post_enrolment(parts: Wired, data: JSONBody[EnrolmentRequest]) -> Enrolment:
+async def post_enrolment(request: CentralRequest, parts: Wired, data: JSONBody[EnrolmentRequest]) -> Enrolment:
     """Credentials for a new device; they work once this answers."""
     if parts.broker is None:
         raise ProblemError(503, "this central runs without a broker, so no device can enrol")
+    caller = actor_of(request)
     try:
-        broker = parts.broker
-        enrolment = await redeem(parts.engine, data, broker.address, now=parts.now(), others=broker.others)
+        enrolment = await redeem(
+            parts.engine,
+            data,
+            parts.broker.address,
+            now=parts.now(),
+            others=parts.broker.others,
+            address=caller.address,
+            request_id=caller.request_id,
+        )
     except ClaimError as error:
         raise ProblemError(422 if error.reason == "device_id" else 403, str(error)) from error
     await parts.broker.refresh()
@@ -159,14 +167,14 @@ async def post_enrolment(parts: Wired, data: JSONBody[EnrolmentRequest]) -> Enro
     summary="Revoke a device",
     description="It can neither send readings nor pictures any more; its runs stay.",
 )
-async def post_revoke(parts: Wired, device_id: DevicePath) -> None:
+async def post_revoke(request: CentralRequest, parts: Wired, device_id: DevicePath) -> None:
     """Shut a device out."""
-    await revoke_device(parts, device_id)
+    await revoke_device(request, parts, device_id)
 
 
-async def revoke_device(parts: Parts, device_id: str) -> None:
+async def revoke_device(request: CentralRequest, parts: Parts, device_id: str) -> None:
     """Shut a device out here and at the broker; 404 where there is none."""
-    if not await revoke(parts.engine, device_id, now=parts.now()):
+    if not await revoke(parts.engine, device_id, now=parts.now(), actor=actor_of(request)):
         raise missing("device", device_id)
     if parts.broker is not None:
         await parts.broker.refresh()

@@ -23,11 +23,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import LargeBinary, Table, delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from central.audit.chain import COMMAND, Change, record
 from central.db import make_engine, transaction
 from central.files import sync_folder, write_durably
 from central.results import images
 from central.settings import Settings
-from central.tables import UtcDateTime, audit_tip, metadata, sites
+from central.tables import UtcDateTime, audit_tip, changes_tip, metadata, sites
 from central.tables import images as images_table
 from central.tables.frozen import freeze, thaw
 
@@ -39,7 +40,7 @@ _FIRST, _LAST = "backup.json", "end.json"
 # The child broker's port: devices remember it.
 _KEPT_FILES: Final = ("broker/port",)
 # A central that was only just migrated has these: its first site, and where its audit trail begins.
-_ALWAYS_THERE: Final = (sites, audit_tip)
+_ALWAYS_THERE: Final = (sites, audit_tip, changes_tip)
 _MOST_MEMBER_BYTES: Final = 4 * 1024 * 1024 * 1024
 
 
@@ -89,16 +90,23 @@ async def back_up(settings: Settings, target: Path, *, with_pictures: bool, now:
     finally:
         part.unlink(missing_ok=True)
     sync_folder(target.parent)
+    made = Change("central.backup", "central", "database", new={"rows": contents.rows, "pictures": contents.pictures})
+    async with _engine(settings) as engine, transaction(engine) as connection:
+        await record(connection, COMMAND, [made], now)
     return contents
 
 
-async def restore(settings: Settings, source: Path, *, replace: bool) -> Restored:
-    """Put everything of the file into this (migrated) database and data folder; central must not run."""
+async def restore(settings: Settings, source: Path, *, replace: bool, now: datetime) -> Restored:
+    """Put everything of the file into this (migrated) database and data folder; central must not run.
+
+    The audit trail is the backup's, and says of itself from here on that it is: what it was until now, `old`, is gone.
+    """
     about, contents = check(source)
     async with _engine(settings) as engine, transaction(engine) as connection:
         here = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
         if here != about.revision:
             raise BackupError(f"the backup has the tables of revision {about.revision} (expected {here}, as here)")
+        tip = (await connection.execute(select(audit_tip.c.number, audit_tip.c.hash))).one()
         await _empty(connection, replace=replace)
         for name, content in _members(source):
             if name.startswith("tables/"):
@@ -111,6 +119,9 @@ async def restore(settings: Settings, source: Path, *, replace: bool) -> Restore
                 raise BackupError(f"{found} rows of {table} were restored (expected {count})")
         missing = await _forget_missing(connection, settings.images_dir)
         await _go_on_counting(connection)
+        old = dict(tip._mapping) if tip.number else None
+        put_back = Change("central.restore", "central", "database", old=old, new={"made_at": about.made_at})
+        await record(connection, COMMAND, [put_back], now)
     for name, content_text in about.files.items():
         path = settings.data_dir / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,6 +147,13 @@ def check(source: Path) -> tuple[About, Contents]:
             raise BackupError(f"{source} begins with {name!r} (expected {_FIRST!r}, as in a backup of central)")
         digests[name] = hashlib.sha256(content).hexdigest()
     raise BackupError(f"{source} is cut short (expected {_LAST!r} at its end)")
+
+
+def rows_of(source: Path, table: str) -> Iterator[dict[str, Any]]:
+    """The rows of one table in a backup, as they were written: times are text."""
+    for name, content in _members(source):
+        if name.startswith(f"tables/{table}/"):
+            yield from map(msgspec.json.decode, _lines(content))
 
 
 class _Writer:
@@ -212,10 +230,13 @@ async def _empty(connection: AsyncConnection, *, replace: bool) -> None:
 
 
 async def _put_rows(connection: AsyncConnection, table: Table, content: bytes) -> None:
-    lines = zstandard.ZstdDecompressor().stream_reader(content).read().splitlines()
-    rows = [_typed(table, msgspec.json.decode(line)) for line in lines]
+    rows = [_typed(table, msgspec.json.decode(line)) for line in _lines(content)]
     if rows:
         await connection.execute(insert(table), rows)
+
+
+def _lines(content: bytes) -> list[bytes]:
+    return zstandard.ZstdDecompressor().stream_reader(content).read().splitlines()
 
 
 def _typed(table: Table, row: dict[str, Any]) -> dict[str, Any]:

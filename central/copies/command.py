@@ -83,7 +83,7 @@ def restore(file: Path, replace: bool, data_dir: Path | None) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with alone_in(folder):
-            found = around_database(lambda: put_back(settings, file, replace=replace))
+            found = around_database(lambda: put_back(settings, file, replace=replace, now=now()))
     except BrokerError as error:
         raise click.ClickException(f"{error}: stop it first") from error
     click.echo(f"as of {found.made_at:%Y-%m-%d %H:%M} UTC: {found.rows['runs']} runs, {found.rows['devices']} devices")

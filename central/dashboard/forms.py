@@ -75,14 +75,14 @@ async def post_sign_out(request: CentralRequest, parts: Wired) -> Redirect:
 @post("/devices/claims", access=ADMINS, include_in_schema=False, status_code=200)
 async def post_claim_form(request: CentralRequest, parts: Wired, data: Annotated[ClaimForm, _Form]) -> Template:
     """A claim code, shown once on the answer's page."""
-    claim = await new_claim(parts, data.name, person_of(request))
+    claim = await new_claim(request, parts, data.name)
     return await devices_page(request, parts, claim=claim)
 
 
 @post("/devices/{device_id:str}/revoke", access=ADMINS, include_in_schema=False)
-async def post_revoke_form(parts: Wired, device_id: DevicePath) -> Redirect:
+async def post_revoke_form(request: CentralRequest, parts: Wired, device_id: DevicePath) -> Redirect:
     """Shut a device out."""
-    await revoke_device(parts, device_id)
+    await revoke_device(request, parts, device_id)
     return Redirect("/devices", status_code=303)
 
 

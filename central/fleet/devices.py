@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from central.audit.chain import COMMAND, Actor, Change, record
 from central.db import transaction, upsert
 from central.fleet.mosquitto import new_password, password_hash
 from central.people.sites import MAIN_SITE
@@ -64,6 +65,7 @@ async def create_claim(
     now: datetime,
     ttl: timedelta = CLAIM_TTL,
     site_id: str = MAIN_SITE,
+    actor: Actor = COMMAND,
 ) -> Claim:
     """A code that makes one reader the device called `name`, of this site."""
     name = name.strip()
@@ -71,9 +73,12 @@ async def create_claim(
         raise ValueError(f"not a name for a device: {name[:80]!r} (expected 1 to 64 printable characters)")
     signs = "".join(secrets.choice(_SIGNS) for _ in range(_CODE_SIGNS))
     claim = Claim("-".join(signs[at : at + _GROUP] for at in range(0, _CODE_SIGNS, _GROUP)), name, now + ttl)
-    row = {"code_sha256": _code_hash(claim.code), "name": name, "created_at": now, "created_by": by}
+    code = _code_hash(claim.code)
+    row = {"code_sha256": code, "name": name, "created_at": now, "created_by": by}
+    made = Change("claim.make", "claim", code[:16], site_id, new={"name": name, "expires_at": claim.expires_at})
     async with transaction(engine) as connection:
         await connection.execute(insert(claims).values(row | {"expires_at": claim.expires_at, "site_id": site_id}))
+        await record(connection, actor, [made], now)
     return claim
 
 
@@ -84,6 +89,8 @@ async def redeem(
     *,
     now: datetime,
     others: Sequence[BrokerAddress] = (),
+    address: str | None = None,
+    request_id: str | None = None,
 ) -> Enrolment:
     """Turn a claim code into a device with new credentials; ClaimError where the code is not good.
 
@@ -97,6 +104,7 @@ async def redeem(
     password, upload_token = new_password(), secrets.token_urlsafe(32)
     async with transaction(engine) as connection:
         name, site_id = await _use_claim(connection, code, now)
+        before = await _audited(connection, request.device_id)
         row = {
             "id": request.device_id,
             "name": name,
@@ -111,6 +119,10 @@ async def redeem(
         await connection.execute(put)
         used_by = update(claims).where(claims.c.code_sha256 == code).values(device_id=request.device_id)
         await connection.execute(used_by)
+        new = await _audited(connection, request.device_id)
+        assert new is not None
+        enrolled = Change("device.enrol", "device", request.device_id, site_id, before, new | {"claim": code[:16]})
+        await record(connection, Actor("device", request.device_id, address, request_id), [enrolled], now)
     access, *more = (BrokerAccess(at.host, at.port, request.device_id, password, at.tls) for at in (broker, *others))
     return Enrolment(request.device_id, name, access, upload_token, tuple(more))
 
@@ -122,13 +134,26 @@ async def authenticate_device(connection: AsyncConnection, token: str) -> str | 
     return found
 
 
-async def revoke(engine: AsyncEngine, device_id: str, *, now: datetime) -> bool:
+async def revoke(
+    engine: AsyncEngine, device_id: str, *, now: datetime, actor: Actor = COMMAND, reason: str | None = None
+) -> bool:
     """Shut a device out; False where no device has this id. Its runs stay. Call `Broker.refresh` afterwards."""
     async with transaction(engine) as connection:
-        known = await connection.scalar(select(devices.c.id).where(devices.c.id == device_id))
+        query = select(devices.c.site_id).where(devices.c.id == device_id)
+        site_id = await connection.scalar(query)
         shut = update(devices).where(devices.c.id == device_id, devices.c.revoked_at.is_(None)).values(revoked_at=now)
-        await connection.execute(shut)
-    return known is not None
+        changed = (await connection.execute(shut)).rowcount == 1
+        was, new = {"revoked_at": None}, {"revoked_at": now}
+        shut_out = Change("device.revoke", "device", device_id, site_id, was, new, reason)
+        await record(connection, actor, [shut_out] if changed else [], now)
+    return site_id is not None
+
+
+async def _audited(connection: AsyncConnection, device_id: str) -> dict[str, object] | None:
+    """What the audit trail says of a device: no secret, and no hash of one."""
+    columns = (devices.c.name, devices.c.site_id, devices.c.enrolled_at, devices.c.revoked_at, devices.c.public_key)
+    row = (await connection.execute(select(*columns).where(devices.c.id == device_id))).one_or_none()
+    return None if row is None else dict(row._mapping)
 
 
 async def record_status(

@@ -18,6 +18,8 @@ import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.audit.chain import COMMAND, Change
+from central.audit.chain import record as write_entries
 from central.db import reading, transaction
 from central.intake.ingest import Outcome, ingest
 from central.intake.plan import Delivery
@@ -151,7 +153,6 @@ async def _write_down(
         found = hashlib.file_digest(file, "sha256").hexdigest()
     row = {
         "imported_at": now,
-        "imported_by": by[:64],
         "archive_sha256": found,
         "name": path.name,
         "device_id": header.device_id,
@@ -159,4 +160,8 @@ async def _write_down(
         "counts": msgspec.to_builtins(imported),
     }
     async with transaction(engine) as connection:
-        await connection.execute(insert(imports).values(row))
+        answers = await connection.scalar(select(users.c.id).where(users.c.name == by))
+        site_id = await connection.scalar(select(devices.c.site_id).where(devices.c.id == header.device_id))
+        await connection.execute(insert(imports).values(row | {"imported_by": answers or by[:64]}))
+        new = {"signed": imported.signed, "counts": row["counts"], "answered_for_by": answers}
+        await write_entries(connection, COMMAND, [Change("archive.import", "archive", found, site_id, new=new)], now)

@@ -10,11 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.audit.queries import Wanted, search
 from central.db import reading, transaction
 from central.fleet.devices import create_claim, redeem, revoke
 from central.intake.carried import CarriedError, Imported, Trust, import_archive
+from central.people.sites import EVERY_SITE
 from central.results import images
-from central.tables import dead_letters, devices, imports, runs
+from central.tables import dead_letters, devices, imports, runs, users
 from protocol.archive import ArchivedPicture, Header, write
 from protocol.codec import envelope
 from protocol.messages import EnrolmentRequest, Picture, ReadingEnvelope
@@ -120,7 +122,11 @@ async def test_another_key_is_refused_unless_an_administrator_answers_for_it(
     assert (found.new, found.signed) == (1, False)
     async with reading(engine) as connection:
         (row,) = await connection.execute(select(imports))
-    assert (row.imported_by, row.signed_by, row.counts["new"]) == ("admin", None, 1)
+        admin = await connection.scalar(select(users.c.id).where(users.c.name == "admin"))
+        entry = (await search(connection, Wanted(action="archive.import"), EVERY_SITE))[0]
+    assert (row.imported_by, row.signed_by, row.counts["new"]) == (admin, None, 1)
+    assert (entry.object_id, entry.site_id) == (row.archive_sha256, "main")
+    assert f'"answered_for_by":"{admin}"' in (entry.new or "")
 
 
 async def test_a_device_that_gave_no_key_needs_an_administrator_too(engine: AsyncEngine, tmp_path: Path) -> None:
