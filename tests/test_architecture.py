@@ -44,6 +44,8 @@ PURE = (
     "edge_agent/vision/spread.py",
     "edge_agent/vision/streak.py",
     "edge_agent/vision/tensors.py",
+    "central/assays/charts.py",
+    "central/assays/controls.py",
     "central/results/aggregate.py",
     "central/intake/decide.py",
     "central/results/dialects.py",

@@ -258,7 +258,7 @@ def _run(row: Row[Any], assay: AssayProfile, controls: tuple[str, ...]) -> Run:
                 if endpoint is not None
             },
             "assay": assay,
-            "not_reportable": tuple(sorted(name for name, endpoint in revised.items() if endpoint is None)),
+            "not_reportable": tuple(each.row for each in assay.series if revised.get(each.row, endpoints) is None),
             "control_rows": controls,
             "voided": row.voided_at is not None or row.plate_state == PlateState.VOID,
             "device_name": row.device_name or row.device_id,
