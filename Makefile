@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PHOTOS ?=
 # The release that `make evaluate` measures; where `make model` writes, and the release whose weights it goes on from.
-RELEASE ?= models/hi-wells-v2
-NEW ?= models/hi-wells-v3
-START ?= models/hi-wells-v2
+RELEASE ?= models/hi-wells-v3
+NEW ?= models/hi-wells-v4
+START ?= models/hi-wells-v3
 FROM = $(lastword $(subst -, ,$(START)))
 
 .PHONY: help demo test check format bench faults docs lock train-setup model evaluate clean

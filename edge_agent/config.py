@@ -19,7 +19,7 @@ from protocol.profiles import profile_named
 
 PREFIX: Final = "WELLREAD_AGENT_"
 CONFIG_FILE: Final = Path("/etc/wellread/agent.toml")
-SHIPPED_MODEL: Final = Path(__file__).parents[1] / "models" / "hi-wells-v2"
+SHIPPED_MODEL: Final = Path(__file__).parents[1] / "models" / "hi-wells-v3"
 
 
 class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

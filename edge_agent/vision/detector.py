@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_agent.vision.legends import GLYPHS, PLACE_PX
 from edge_agent.vision.levels import even_levels
-from edge_agent.vision.patches import Image
+from edge_agent.vision.patches import Image, two_crops
 from edge_agent.vision.tensors import Array, Detections, Level, decode, dequantise, letterbox, quantise, suppress
 from protocol.messages import ModelUsed
 
@@ -48,7 +48,10 @@ class WellsNetwork(msgspec.Struct, frozen=True):
 
 
 class CallsNetwork(msgspec.Struct, frozen=True):
-    """The manifest's entry of the network that judges patches; `levels` says how they are prepared."""
+    """The manifest's entry of the network that judges patches; `levels` says how they are prepared.
+
+    With two `crops` each well is judged on both of `two_crops`, and the two are averaged.
+    """
 
     file: str
     sha256: str
@@ -58,6 +61,7 @@ class CallsNetwork(msgspec.Struct, frozen=True):
     temperature: float
     low_confidence: float
     levels: Literal["as_cut", "even"] = "as_cut"
+    crops: Literal[1, 2] = 1
 
 
 class LegendsNetwork(msgspec.Struct, frozen=True):
@@ -115,15 +119,20 @@ class Model:
         """Logits (n, classes) of one plate's patches (n, side, side, 3), in the order of the manifest's classes."""
         network = self.manifest.networks.calls
         patches_rgb = even_levels(patches_rgb) if network.levels == "even" else patches_rgb
-        batch = network.input[0]
+        judged = []
+        for start in range(0, len(patches_rgb), network.input[0]):
+            part = patches_rgb[start : start + network.input[0]]
+            crops = two_crops(part) if network.crops == 2 else (part,)
+            judged.append(np.mean([self._judge(crop) for crop in crops], axis=0))
+        return np.concatenate(judged)
+
+    def _judge(self, patches_rgb: Image) -> Array:
+        """Logits of patches whose levels are prepared, no more of them than the network takes at once."""
+        missing = self.manifest.networks.calls.input[0] - len(patches_rgb)
+        padding = np.zeros((missing, *patches_rgb.shape[1:]), np.uint8)
+        _invoke(self.calls_interpreter, quantise(np.concatenate([patches_rgb, padding]) if missing else patches_rgb))
         output = self.calls_interpreter.get_output_details()[0]
-        parts = []
-        for start in range(0, len(patches_rgb), batch):
-            part = patches_rgb[start : start + batch]
-            padding = np.zeros((batch - len(part), *part.shape[1:]), np.uint8)
-            _invoke(self.calls_interpreter, quantise(np.concatenate([part, padding]) if len(padding) else part))
-            parts.append(dequantise(_quantised(self.calls_interpreter, output))[: len(part)])
-        return np.concatenate(parts)
+        return dequantise(_quantised(self.calls_interpreter, output))[: len(patches_rgb)]
 
     def glyph_logits(self, places: Image) -> Array:
         """Logits (n, characters) of the places (n, side, side) of one plate's frame."""

@@ -17,6 +17,8 @@ Matrix = npt.NDArray[np.float64]
 
 # The part of a picture around the patches begins at a multiple of this: even halved six times it begins a pixel.
 AROUND_PX = 64
+# How far two crops of a well lie off its centre, each its way in x and y: as far as lattices are off (0.03 pitches).
+CROP_SHIFT_PX = 2
 
 
 def cut_patches(  # noqa: PLR0917 - picture, mapping, shape, scale: read in that order
@@ -42,6 +44,27 @@ def cut_patches(  # noqa: PLR0917 - picture, mapping, shape, scale: read in that
         )
     strip = patches.reshape(-1, patch_px, 3)
     return np.asarray(cv2.cvtColor(strip, cv2.COLOR_BGR2RGB), np.uint8).reshape(patches.shape)
+
+
+def two_crops(patches: Image) -> tuple[Image, Image]:
+    """The same wells displaced towards one corner, and towards the other and mirrored left to right.
+
+    Neither changes what lies in a well, so what a network says of the two differs by its own unsteadiness alone
+    (docs/decisions/0023). Top and bottom are never swapped: tears run one way.
+    """
+    strip = patches.reshape(-1, patches.shape[2], 3)
+    mirrored = np.asarray(cv2.flip(strip, 1), np.uint8).reshape(patches.shape)
+    # Upside down while it is displaced, so that the other crop begins further up instead of down.
+    return _displaced(patches), _displaced(mirrored[:, ::-1])[:, ::-1]
+
+
+def _displaced(patches: Image) -> Image:
+    """Patches that begin `CROP_SHIFT_PX` further right and down; what is missing repeats their edge."""
+    crops, by = np.empty_like(patches), CROP_SHIFT_PX
+    crops[:, :-by, :-by] = patches[:, by:, by:]
+    crops[:, -by:, :-by] = patches[:, -1:, by:]
+    crops[:, :, -by:] = crops[:, :, -by - 1 : -by]
+    return crops
 
 
 def _patch_to_well(column: int, row: int, side_px: int, patch_pitches: float) -> Matrix:

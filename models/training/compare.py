@@ -1,6 +1,6 @@
 """Which titres would change? Two releases read the same pictures, and every difference is printed.
 
-    python -m models.training.compare models/hi-wells-v1 models/hi-wells-v2 PICTURES [--profile hi-96] [--seat top-left]
+    python -m models.training.compare models/hi-wells-v2 models/hi-wells-v3 PICTURES [--profile hi-96] [--seat top-left]
 
 The exit status is 1 if any titre changed, or if one release reads a picture that the other refuses.
 """

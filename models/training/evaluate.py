@@ -1,6 +1,6 @@
 """Measure a release and write the figures where they belong: manifest.json and MODEL_CARD.md.
 
-    python -m models.training.evaluate --release models/hi-wells-v2 --plates ../shared/plates
+    python -m models.training.evaluate --release models/hi-wells-v3 --plates ../shared/plates
     python -m models.training.evaluate --only photographs,rivals
 
 Held-out renders have seeds that training never saw; what calibrates the calls is fitted on one part of them and judged

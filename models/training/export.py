@@ -1,7 +1,7 @@
 """Trained weights → full int8 TFLite files plus the manifest that the device checks them against.
 
     python -m models.training.export [wells calls legends]
-    python -m models.training.export calls --take-over models/hi-wells-v2      # the other two, byte for byte
+    python -m models.training.export calls --take-over models/hi-wells-v3      # the other two, byte for byte
 
 torch → litert-torch (float, channels last) → ai-edge-quantizer. Three settings carry the accuracy, each found by
 measurement: calibrate with true minima and maxima (the library's default is a moving average that forgets); put a 0
@@ -39,7 +39,7 @@ from models.training.spec import CLASSES, Floats
 from models.training.take_over import FILES, take_over, training_notes
 from models.training.train import CALLS_SEED, DATA, TRAIN_SEED, WELLS_SEED
 
-RELEASE = Path("models/hi-wells-v3")
+RELEASE = Path("models/hi-wells-v4")
 CALIBRATION_SEED = 3_000_000
 LOGIT_LIMIT = 8.0
 CALLS_BATCH = 32
@@ -99,6 +99,7 @@ def write_manifest(release: Path, taken_over: list[str], source: Path | None) ->
                 "classes": list(CLASSES),
                 "patch_pitches": PATCH_PITCHES,
                 "levels": "even",
+                "crops": 2,
                 "temperature": temperature,
                 "low_confidence": 0.6,
             },

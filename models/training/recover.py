@@ -1,6 +1,6 @@
 """A released int8 network → weights that training can go on from. A release is all that is kept of a training.
 
-    python -m models.training.recover models/hi-wells-v2        # writes train-data/<network>-v2.pt
+    python -m models.training.recover models/hi-wells-v3        # writes train-data/<network>-v3.pt
 
 Batch normalisation was folded into the convolutions by export; here each is opened again around the statistics that
 rendered pictures give, so that the first training step starts from the very function that was released (to int8's

@@ -23,7 +23,10 @@ def take_over(source: Path, release: Path, networks: Collection[str]) -> None:
 
 
 def training_notes(data: Path, source: Path | None, taken_over: Collection[str]) -> dict[str, Any]:
-    """How each network was made: from the note that its training left in `data`, or from the release it comes from."""
+    """How each network was made: from the note that its training left in `data`, or from the release it comes from.
+
+    One that was taken over before still names the release that trained it.
+    """
     earlier = json.loads((source / "manifest.json").read_text())["training"] if source else {}
     notes: dict[str, Any] = {}
     for network in FILES:

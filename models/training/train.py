@@ -1,6 +1,6 @@
 """Learn the networks from rendered pictures only.
 
-    python -m models.training.train wells --start train-data/wells-v2.pt
+    python -m models.training.train wells --start train-data/wells-v3.pt
     python -m models.training.train calls
     python -m models.training.train settle --start train-data/calls-unsettled.pt
 

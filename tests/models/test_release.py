@@ -15,7 +15,7 @@ from models.training.card import write_card
 from models.training.measure import match_wells
 from models.training.render import CLASSES, PlateSpec, render_plate, render_stage
 
-RELEASE = Path(__file__).parents[2] / "models" / "hi-wells-v2"
+RELEASE = Path(__file__).parents[2] / "models" / "hi-wells-v3"
 MANIFEST = json.loads((RELEASE / "manifest.json").read_text())
 
 

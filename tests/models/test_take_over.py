@@ -20,11 +20,23 @@ def test_files_taken_over_are_the_same_bytes_and_nothing_else_is_left(tmp_path: 
 
 def test_notes_say_what_was_taken_over_and_what_was_trained(tmp_path: Path) -> None:
     (tmp_path / "calls.json").write_text(json.dumps({"renders": 3, "steps": 2, "minutes": 1.0}))
-    notes = training_notes(tmp_path, SHIPPED_MODEL, ["wells", "legends"])
-    earlier = json.loads((SHIPPED_MODEL / "manifest.json").read_text())["training"]
+    source = release_with_notes(tmp_path / "hi-wells-v8", {"wells": {"renders": 5}, "legends": {"renders": 6}})
+    notes = training_notes(tmp_path, source, ["wells", "legends"])
     assert notes["calls"] == {"renders": 3, "steps": 2, "minutes": 1.0}
-    assert notes["wells"]["taken_over_from"] == SHIPPED_MODEL.name
-    assert notes["wells"]["renders"] == earlier["wells"]["renders"]
+    assert notes["wells"] == {"taken_over_from": "hi-wells-v8", "renders": 5}
+
+
+def test_a_network_taken_over_twice_names_the_release_that_trained_it(tmp_path: Path) -> None:
+    wells = {"taken_over_from": "hi-wells-v8", "renders": 5}
+    source = release_with_notes(tmp_path / "hi-wells-v9", dict.fromkeys(FILES, wells))
+    assert training_notes(tmp_path, source, FILES)["wells"] == wells
+
+
+def release_with_notes(folder: Path, notes: dict[str, dict[str, object]]) -> Path:
+    """A release of which only the notes of its training are read."""
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"training": notes}))
+    return folder
 
 
 def test_a_network_without_a_note_is_refused(tmp_path: Path) -> None:

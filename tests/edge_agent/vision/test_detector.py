@@ -5,14 +5,18 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_agent.vision import Model, ModelMismatch, load_model, read_plate
 from edge_agent.vision.detector import RUNTIMES
+from edge_agent.vision.levels import even_levels
+from edge_agent.vision.patches import two_crops
 from models.training.manifest import save_manifest
 from models.training.render import PlateSpec, render_plate
 from protocol.plate import Seat
@@ -41,6 +45,7 @@ SPOILS: dict[str, tuple[Callable[[Any], None], str]] = {
     "other input": (lambda d: d["networks"]["wells"].update(input=[1, 640, 640, 3]), "input"),
     "other patches": (lambda d: d["networks"]["calls"].update(input=[32, 96, 96, 3]), "input"),
     "other strides": (lambda d: d["networks"]["wells"].update(strides=[8, 16]), "outputs"),
+    "other crops": (lambda d: d["networks"]["calls"].update(crops=3), "crops"),
     "missing file": (lambda d: d["networks"]["wells"].update(file="gone.tflite"), "gone.tflite"),
     "missing field": (lambda d: d["networks"]["calls"].pop("temperature"), "temperature"),
 }
@@ -88,7 +93,7 @@ def test_folder_without_a_release_is_refused(tmp_path: Path) -> None:
 
 
 def test_model_names_its_release_and_runtime(model: Model) -> None:
-    assert (model.used.name, model.used.version) == ("hi-wells", 2)
+    assert (model.used.name, model.used.version) == ("hi-wells", 3)
     assert len(model.used.sha256) == 64
     assert model.used.runtime.startswith(tuple(RUNTIMES))
 
@@ -98,6 +103,16 @@ def test_any_number_of_patches_is_judged_alike(model: Model, count: int) -> None
     patches = np.random.default_rng(1).integers(0, 255, (96, 64, 64, 3), np.uint8)
     patches[:, ::8, ::4], patches[:, 4::8, ::4] = 0, 255  # levels are a whole plate's: the same for any number
     assert np.array_equal(model.call_logits(patches[:count]), model.call_logits(patches)[:count])
+
+
+def test_two_crops_are_averaged(model: Model) -> None:
+    patches = np.random.default_rng(2).integers(0, 255, (33, 64, 64, 3), np.uint8)
+    networks = model.manifest.networks
+    single = msgspec.structs.replace(networks, calls=msgspec.structs.replace(networks.calls, crops=1, levels="as_cut"))
+    alone = replace(model, manifest=msgspec.structs.replace(model.manifest, networks=single))
+    one, other = (alone.call_logits(crop) for crop in two_crops(even_levels(patches)))
+    assert not np.array_equal(one, other)
+    assert np.array_equal(model.call_logits(patches), (one + other) / 2)
 
 
 def test_both_runtimes_make_the_same_calls(release: Path) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edge_agent.vision.lattice import project
-from edge_agent.vision.patches import cut_patches, not_finer, pitch_px
+from edge_agent.vision.patches import CROP_SHIFT_PX, cut_patches, not_finer, pitch_px, two_crops
 from protocol.plate import Seat
 from tests.edge_agent.vision.scenes import PICTURE, make_scene
 
@@ -28,6 +28,21 @@ def test_down_in_a_patch_is_towards_the_last_row(turn: Seat, wells: int) -> None
     y, x = np.argwhere(patches[index, :, :, 0] > 128).mean(axis=0)
     assert (x, y) == pytest.approx((31.5, 31.5 + 0.2 / 0.9 * 64), abs=2)
     assert patches[:index].max() < 128
+
+
+def test_two_crops_lie_off_the_centre_either_way_and_one_is_mirrored() -> None:
+    patch = np.zeros((1, 64, 64, 3), np.uint8)
+    patch[0, 40, 20] = 255
+    one, other = (np.argwhere(crop[0, :, :, 0])[0].tolist() for crop in two_crops(patch))
+    assert one == [40 - CROP_SHIFT_PX, 20 - CROP_SHIFT_PX]
+    assert other == [40 + CROP_SHIFT_PX, 63 - (20 + CROP_SHIFT_PX)]
+
+
+def test_crops_show_nothing_that_the_patch_does_not() -> None:
+    patch = np.random.default_rng(3).integers(100, 156, (2, 64, 64, 3), np.uint8)
+    for crop in two_crops(patch):
+        assert crop.shape == patch.shape
+        assert 100 <= crop.min() <= crop.max() < 156
 
 
 def test_patches_are_red_first() -> None:
