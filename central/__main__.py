@@ -1,4 +1,4 @@
-"""`wellread-central`: serve · migrate · user · device · export · import · backup · restore · dead-letters.
+"""`wellread-central`: serve · migrate · user · device · export · import · backup · restore · dead-letters · audit.
 
 Settings come from `WELLREAD_…`. Each command is a few lines around one function of the package; what goes wrong is one
 line that names the value.
@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from central.audit.command import audit
 from central.command import data_dir_option, json_option, load, nothing, now, on_database, print_json, read_database
 from central.copies.command import backup, import_archives, restore
 from central.settings import Settings
@@ -184,6 +185,7 @@ def dead_letters(limit: int, as_json: bool, data_dir: Path | None) -> None:
         click.echo(f"{letter.number}  {came}  {letter.topic}  {letter.code}: {letter.detail}")
 
 
+main.add_command(audit)
 main.add_command(import_archives)
 main.add_command(backup)
 main.add_command(restore)

@@ -15,9 +15,11 @@ import msgspec
 import uvicorn
 
 from central.app import create_app
+from central.audit.heads import kept_signed
+from central.audit.start import record_start
 from central.db import migrate, reading
 from central.files import write_durably
-from central.fleet.broker_child import BrokerError, find_mosquitto
+from central.fleet.broker_child import BrokerError, cancelled, find_mosquitto
 from central.parts import Parts
 from central.results.queries import counts
 from central.settings import Settings
@@ -120,12 +122,16 @@ async def _serve(
 ) -> None:
     app = server.config.app
     async with app.lifespan():  # type: ignore[union-attr]
+        parts: Parts = app.state.parts  # type: ignore[union-attr]
+        await record_start(parts.engine, settings, parts.now())
+        signing = asyncio.create_task(kept_signed(parts.engine, settings.data_dir, parts.now))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
-            announce(await _where(app.state.parts, settings))  # type: ignore[union-attr]
+            announce(await _where(parts, settings))
         await serving
+        await cancelled(signing)
 
 
 async def _where(parts: Parts, settings: Settings) -> Serving:

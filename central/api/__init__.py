@@ -1,14 +1,14 @@
 """The HTTP API, one file per noun; `access` says who may call what, `problems` how a refusal looks.
 
 `runs`, `submissions`, `events`: results. `devices`, `images`: the fleet. `people`: sign-in. `letters`: what was
-refused. `operations`: health and metrics. `paths`: names in addresses.
+refused. `audit`: every change. `operations`: health and metrics. `paths`: names in addresses.
 """
 
 from typing import Final
 
 from litestar import Router
 
-from central.api import devices, events, images, letters, operations, people, runs, submissions
+from central.api import audit, devices, events, images, letters, operations, people, runs, submissions
 
 ROUTERS: Final = (
     Router(
@@ -31,6 +31,7 @@ ROUTERS: Final = (
                 ],
                 tags=["Devices"],
             ),
+            Router("/", route_handlers=[audit.get_audit, audit.get_audit_export], tags=["Audit trail"]),
             Router("/", route_handlers=[images.get_picture, images.head_picture, images.put_picture], tags=["Images"]),
             Router("/", route_handlers=[people.post_token, people.get_me], tags=["People"]),
             Router(

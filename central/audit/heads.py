@@ -91,13 +91,21 @@ def kept_heads(folder: Path) -> list[Head]:
 async def kept_signed(
     engine: AsyncEngine, data_dir: Path, now: Callable[[], datetime], every_s: float = EVERY_S
 ) -> None:
-    """Sign now and every hour, for ever; where the database does not answer, the next time."""
-    while True:
-        try:
-            await sign_head(engine, data_dir, now())
-        except DATABASE_ERRORS as error:
-            log.warning("audit_head_not_signed", reason=type(error).__name__)
-        await asyncio.sleep(every_s)
+    """Sign now, every hour, and when this is cancelled."""
+    try:
+        while True:
+            await _try_to_sign(engine, data_dir, now())
+            await asyncio.sleep(every_s)
+    finally:
+        await _try_to_sign(engine, data_dir, now())
+
+
+async def _try_to_sign(engine: AsyncEngine, data_dir: Path, now: datetime) -> None:
+    """Where the database does not answer, the next head covers what this one would have."""
+    try:
+        await sign_head(engine, data_dir, now)
+    except DATABASE_ERRORS as error:
+        log.warning("audit_head_not_signed", reason=type(error).__name__)
 
 
 def _keep(folder: Path, head: Head) -> None:

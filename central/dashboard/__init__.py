@@ -14,7 +14,7 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from central.api.paths import segment
-from central.dashboard import forms, pages
+from central.dashboard import audit, forms, pages
 from central.dashboard.bench import holes, size
 from central.dashboard.words import utc
 
@@ -29,6 +29,7 @@ ROUTER: Final = Router(
         pages.get_submission_page,
         pages.get_devices_page,
         pages.get_device_page,
+        audit.get_audit_page,
         forms.get_sign_in,
         forms.post_sign_in,
         forms.post_sign_out,
