@@ -1,0 +1,144 @@
+"""By which rules approved results leave: what is approved whole makes a delivery, and a change of it another one.
+
+A delivery is of what was approved, by digest: the same is never delivered twice, a correction is a new revision with a
+new name that supersedes the one before, with a list of what changed.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from central.deliveries.collect import Subject, collect, dossiers_of, subject_sha256, title_of
+from central.deliveries.dialect import Dialect
+from central.deliveries.render import Rendered, RenderError, render
+from central.deliveries.results import Results
+from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStateError, after
+from central.laboratory.states import PlateState
+from central.review.dossier import Dossier
+from central.tables import deliveries, delivery_rules, plates, tests
+
+_READY = frozenset({PlateState.APPROVED, PlateState.DELIVERED})
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A result that a correction changed: None where there was, or is, none."""
+
+    plate: str
+    row: str
+    before: int | None
+    now: int | None
+
+
+async def raise_for(connection: AsyncConnection, approved: Iterable[Dossier], *, by: str, now: datetime) -> list[str]:
+    """The deliveries that these approvals make, by id; call it in their transaction."""
+    made = []
+    for dossier in approved:
+        run = dossier.run
+        query = select(delivery_rules).where(
+            delivery_rules.c.site_id == run.site_id,
+            delivery_rules.c.enabled.is_(True),
+            delivery_rules.c.when == "approved",
+        )
+        for rule in await connection.execute(query):
+            subject_id = await _subject_of(connection, rule.of, dossier)
+            found = await raise_one(connection, rule, subject_id, by=by, now=now) if subject_id else None
+            made += [] if found is None else [found]
+    return made
+
+
+async def raise_one(
+    connection: AsyncConnection, rule: Row[Any], subject_id: str, *, by: str, now: datetime, again: bool = False
+) -> str | None:
+    """A delivery of this subject; None where it is not approved whole, or was delivered as it is (unless `again`)."""
+    if not await _is_approved(connection, rule.of, subject_id):
+        return None
+    dossiers = await dossiers_of(connection, rule.of, subject_id)
+    sha256 = subject_sha256(dossiers)
+    before = await _latest(connection, rule.id, subject_id)
+    if before is not None and before.record_sha256 == sha256 and not again:
+        return None
+    delivery = {
+        "id": str(uuid.uuid4()),
+        "rule_id": rule.id,
+        "site_id": rule.site_id,
+        "subject_kind": rule.of,
+        "subject_id": subject_id,
+        "revision": 1 if before is None else before.revision + 1,
+        "state": DeliveryState.PENDING.value,
+        "record_sha256": sha256,
+        "supersedes_id": None if before is None else before.id,
+        "created_at": now,
+        "created_by": by,
+        "due_at": now,
+        "attempts": 0,
+    }
+    await connection.execute(insert(deliveries).values(delivery))
+    if before is not None:
+        await _supersede(connection, before)
+    return str(delivery["id"])
+
+
+async def generate(connection: AsyncConnection, row: Row[Any]) -> Rendered:
+    """The file of a delivery: of what is approved now. RenderError where that is not what it was made for."""
+    rule = (await connection.execute(select(delivery_rules).where(delivery_rules.c.id == row.rule_id))).one()
+    dossiers = await dossiers_of(connection, row.subject_kind, row.subject_id)
+    if subject_sha256(dossiers) != row.record_sha256:
+        raise RenderError("it was changed since it was approved (expected another approval, which makes another file)")
+    title = await title_of(connection, row.subject_kind, row.subject_id)
+    assert title is not None, f"{row.subject_kind} {row.subject_id} of delivery {row.id} is gone"
+    results = await collect(connection, dossiers, title[1], at=row.created_at, revision=row.revision)
+    return render(msgspec.convert(rule.dialect, Dialect), results)
+
+
+def differences(before: Results, now: Results) -> tuple[Difference, ...]:
+    """The results that are not what they were, by plate and row."""
+    old, new = _endpoints(before), _endpoints(now)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    return tuple(Difference(*key, old.get(key), new.get(key)) for key in changed)
+
+
+def _endpoints(results: Results) -> dict[tuple[str, str], int | None]:
+    return {(plate.plate_number, row.row): row.endpoint for plate in results.plates for row in plate.rows}
+
+
+async def _subject_of(connection: AsyncConnection, of: Subject, dossier: Dossier) -> str | None:
+    if of == "plate":
+        return dossier.run.plate_id
+    if of == "test":
+        return dossier.test_id
+    found: str | None = await connection.scalar(select(tests.c.submission_id).where(tests.c.id == dossier.test_id))
+    return found
+
+
+async def _is_approved(connection: AsyncConnection, of: Subject, subject_id: str) -> bool:
+    """Whether every plate of it that is not void is approved."""
+    owner = {"submission": tests.c.submission_id, "test": plates.c.test_id, "plate": plates.c.id}[of]
+    query = select(plates.c.state).join(tests, tests.c.id == plates.c.test_id).where(owner == subject_id)
+    states = [PlateState(state) for state in await connection.scalars(query)]
+    going = [state for state in states if state is not PlateState.VOID]
+    return bool(going) and all(state in _READY for state in going)
+
+
+async def _latest(connection: AsyncConnection, rule_id: str, subject_id: str) -> Row[Any] | None:
+    query = (
+        select(deliveries)
+        .where(deliveries.c.rule_id == rule_id, deliveries.c.subject_id == subject_id)
+        .order_by(deliveries.c.revision.desc())
+        .limit(1)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def _supersede(connection: AsyncConnection, before: Row[Any]) -> None:
+    """What a newer one stands for; what was taken already stays so, and what is being placed is finished first."""
+    try:
+        state = after(DeliveryState(before.state), DeliveryEvent.SUPERSEDE)
+    except DeliveryStateError:
+        return
+    seen = (deliveries.c.id == before.id, deliveries.c.state == before.state)
+    await connection.execute(update(deliveries).where(*seen).values(state=state.value, leased_until=None))
