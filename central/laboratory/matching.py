@@ -2,7 +2,7 @@
 
 Each run gets its record here, in the transaction that accepts it. A code that nobody registered is registered as it
 stands where the site says so ("register"); elsewhere its run waits until somebody registers the plate or says which it
-is.
+is. What does not fit raises an alarm (`alarms`).
 """
 
 import uuid
@@ -10,15 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Row, bindparam, insert, select, tuple_, update
+from sqlalchemy import Row, Select, bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central.audit.chain import Change
 from central.db import insert_ignore
+from central.laboratory.alarms import FOREIGN_CODE, Alarm, Fit, misfits, raise_alarms
 from central.laboratory.states import PlateEvent, PlateState, StateError, after
-from central.tables import devices, plates, run_records, sites, submissions, tests
+from central.tables import devices, placements, plates, run_records, runs, sites, submissions, tests
 
 # (site, submission, test, plate number)
 Code: TypeAlias = tuple[str, str, str, str]
+
+# PostgreSQL takes 32,767 parameters in one statement; a code has four.
+_CHUNK: Final = 5_000
+_MOST_SITES: Final = 100
 
 GRADES: Final = ("low", "medium", "high")
 # A titre at the end of its dilutions is no doubt; everything else that a row is flagged with is.
@@ -31,23 +37,28 @@ async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[st
         return
     of_device = await _sites_of(connection, {row["device_id"] for row in accepted})
     codes = {row["id"]: _code(of_device[row["device_id"]].id, row) for row in accepted}
+    await _share(connection, {site.id for site in of_device.values() if site.unregistered != "register"})
     known = await _plates_of(connection, {code for code in codes.values() if code is not None})
+    strange = {code for code in codes.values() if code is not None and code not in known}
+    foreign = await _planned_elsewhere(connection, strange)
     registering = {site.id for site in of_device.values() if site.unregistered == "register"}
-    new = {code for code in codes.values() if code is not None and code not in known and code[0] in registering}
+    new = {code for code in strange if code[0] in registering}
     if new:
         await register(connection, new, now)
         known |= await _plates_of(connection, new)
-    records, read = [], set()
+    alarms = [_foreign(row["id"], code) for row in accepted if (code := codes[row["id"]]) in foreign and code]
+    records, read = [], []
     for row in accepted:
         code = codes[row["id"]]
         plate = None if code is None else known.get(code)
+        site_id = of_device[row["device_id"]].id
         if plate is not None:
-            read.add(plate)
+            read.append((site_id, row, plate))
         records.append(
             {
                 "run_id": row["id"],
-                "site_id": of_device[row["device_id"]].id,
-                "plate_id": None if plate is None else plate[0],
+                "site_id": site_id,
+                "plate_id": None if plate is None else plate.id,
                 "matched_by": None if plate is None else "code",
                 "revision": 1,
                 "assay_version": row["profile_version"],
@@ -56,7 +67,86 @@ async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[st
             }
         )
     await connection.execute(insert(run_records), records)
-    await _move(connection, read, PlateEvent.READ)
+    await raise_alarms(connection, [*alarms, *await _alarms_of(connection, read)], now)
+    await _move(connection, {(plate.id, plate.state) for _, _, plate in read}, PlateEvent.READ)
+
+
+async def match_waiting(
+    connection: AsyncConnection, site_id: str, plate_ids: Sequence[str], now: datetime
+) -> list[Change]:
+    """Runs of this site that waited for these plates are theirs now; the audit trail's entries for it."""
+    waiting = []
+    for at in range(0, len(plate_ids), _CHUNK):
+        query = (
+            select(runs.c.id, runs.c.profile, runs.c.endpoints, plates.c.id.label("plate_id"), run_records.c.revision)
+            .join(run_records, run_records.c.run_id == runs.c.id)
+            .join(submissions, (submissions.c.name == runs.c.submission) & (submissions.c.site_id == site_id))
+            .join(tests, (tests.c.submission_id == submissions.c.id) & (tests.c.name == runs.c.test))
+            .join(plates, (plates.c.test_id == tests.c.id) & (plates.c.number == runs.c.plate_number))
+            .where(
+                plates.c.id.in_(plate_ids[at : at + _CHUNK]),
+                run_records.c.site_id == site_id,
+                run_records.c.plate_id.is_(None),
+                run_records.c.voided_at.is_(None),
+            )
+            .order_by(runs.c.number)
+        )
+        waiting += [row._mapping for row in await connection.execute(query)]
+    changes = []
+    for row in waiting:
+        await assign(connection, row["id"], row["plate_id"], "code")
+        new = {"plate_id": row["plate_id"], "matched_by": "code"}
+        changes.append(Change("run.match", "run", row["id"], site_id, old={"plate_id": None}, new=new))
+    await arrived(connection, site_id, waiting, now)
+    return changes
+
+
+async def assign(connection: AsyncConnection, run_id: str, plate_id: str | None, by: str | None) -> None:
+    """Write down which plate a run is of."""
+    values = {"plate_id": plate_id, "matched_by": by, "revision": run_records.c.revision + 1}
+    await connection.execute(update(run_records).where(run_records.c.run_id == run_id).values(values))
+
+
+async def arrived(connection: AsyncConnection, site_id: str, found: Sequence[Mapping[Any, Any]], now: datetime) -> None:
+    """Runs (id, profile, endpoints, plate_id) are of their plates now: move these, and say what does not fit."""
+    ids = sorted({row["plate_id"] for row in found})
+    if not ids:
+        return
+    query = select(plates.c.id, plates.c.state, tests.c.profile).join(tests).where(plates.c.id.in_(ids))
+    by_id = {row.id: Fit(row.id, PlateState(row.state), row.profile) for row in await connection.execute(query)}
+    read = [(site_id, row, by_id[row["plate_id"]]) for row in found]
+    await raise_alarms(connection, await _alarms_of(connection, read), now)
+    await _move(connection, {(plate.id, plate.state) for plate in by_id.values()}, PlateEvent.READ)
+
+
+async def left(connection: AsyncConnection, plate_id: str) -> None:
+    """A run is of this plate no longer: where no other one is, the plate is as if it had not been read."""
+    others = select(run_records.c.run_id).where(run_records.c.plate_id == plate_id, run_records.c.voided_at.is_(None))
+    if await connection.scalar(others.limit(1)) is None:
+        state = await connection.scalar(select(plates.c.state).where(plates.c.id == plate_id))
+        await _move(connection, {(plate_id, str(state))}, PlateEvent.UNREAD)
+
+
+async def _alarms_of(connection: AsyncConnection, read: Sequence[tuple[str, Mapping[Any, Any], Fit]]) -> list[Alarm]:
+    """What does not fit: (site, run, plate) of each."""
+    # A plate that nobody planned has no sera yet.
+    planned = {plate.id for _, _, plate in read if plate.state is not PlateState.REGISTERED}
+    rows: dict[str, set[str]] = {}
+    if planned:
+        query = select(placements.c.plate_id, placements.c.row).where(placements.c.plate_id.in_(planned))
+        for row in await connection.execute(query):
+            rows.setdefault(row.plate_id, set()).add(row.row)
+    return [
+        Alarm(site_id, kind, "run", run["id"], detail)
+        for site_id, run, plate in read
+        for kind, detail in misfits(run["profile"], run["endpoints"], plate, rows.get(plate.id, set()))
+    ]
+
+
+def _foreign(run_id: str, code: Code) -> Alarm:
+    """Nothing is said of the other laboratory, not even its name."""
+    detail = f"code {','.join(code[1:])} was planned by another laboratory, not here: does the reader belong here?"
+    return Alarm(code[0], FOREIGN_CODE, "run", run_id, detail)
 
 
 def worst_grade(endpoints: Iterable[Mapping[str, Any]]) -> str:
@@ -105,19 +195,51 @@ async def _sites_of(connection: AsyncConnection, device_ids: set[str]) -> dict[s
     return {row.device_id: row for row in await connection.execute(query)}
 
 
-async def _plates_of(connection: AsyncConnection, codes: set[Code]) -> dict[Code, tuple[str, str]]:
-    """(id, state) of the plates that are known by these codes."""
+async def _share(connection: AsyncConnection, site_ids: set[str]) -> None:
+    """Where runs wait, nobody registers a plate between the look for it and the end of this transaction."""
+    if site_ids:
+        held = select(sites.c.id).where(sites.c.id.in_(site_ids)).order_by(sites.c.id).with_for_update(read=True)
+        await connection.execute(held)
+
+
+async def _planned_elsewhere(connection: AsyncConnection, codes: set[Code]) -> set[Code]:
+    """Those of these codes, none of them known at its own site, that another site has planned."""
+    if not codes:
+        return set()
+    others = list(await connection.scalars(select(sites.c.id).limit(_MOST_SITES)))
+    asked = {(other, *code[1:]): code for code in codes for other in others if other != code[0]}
+    planned: set[Code] = set()
+    for at in range(0, len(keys := sorted(asked)), _CHUNK):
+        query = _plate_query(set(keys[at : at + _CHUNK])).where(submissions.c.origin != "code")
+        planned |= {asked[_key(row)] for row in await connection.execute(query)}
+    return planned
+
+
+def _key(row: Row[Any]) -> Code:
+    return row.code_0, row.code_1, row.code_2, row.code_3
+
+
+def _plate_query(codes: set[Code]) -> Select[Any]:
     key = submissions.c.site_id, submissions.c.name, tests.c.name, plates.c.number
-    query = (
-        select(plates.c.id, plates.c.state, *(column.label(f"code_{at}") for at, column in enumerate(key)))
+    return (
+        select(
+            plates.c.id,
+            plates.c.state,
+            tests.c.profile,
+            *(column.label(f"code_{at}") for at, column in enumerate(key)),
+        )
         .join(tests, tests.c.id == plates.c.test_id)
         .join(submissions, submissions.c.id == tests.c.submission_id)
         .where(tuple_(*key).in_(codes))
     )
+
+
+async def _plates_of(connection: AsyncConnection, codes: set[Code]) -> dict[Code, Fit]:
+    """The plates that are known by these codes."""
     if not codes:
         return {}
-    rows = await connection.execute(query)
-    return {(row.code_0, row.code_1, row.code_2, row.code_3): (row.id, row.state) for row in rows}
+    rows = await connection.execute(_plate_query(codes))
+    return {_key(row): Fit(row.id, PlateState(row.state), row.profile) for row in rows}
 
 
 async def _ids(connection: AsyncConnection, table: Any, keys: set[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
