@@ -3,6 +3,7 @@
 Whoever takes the trail away as a file is himself in it.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -10,6 +11,7 @@ import msgspec
 from litestar import Response, get
 from litestar.params import QueryParameter
 from litestar.response import Stream
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.api.paths import After, Limit, with_query
 from central.audit import export, writing
@@ -185,13 +187,17 @@ async def entries_page(
     """A page of entries with names, and the number to go on after; None at the end."""
     async with reading(parts.engine) as connection:
         entries = await search(connection, wanted, sites, after=after, limit=limit + 1)
-        names = await names_of(connection, entries)
-    shown = tuple(entry_out(entry, names) for entry in entries[:limit])
+        shown = await entries_out(connection, entries[:limit])
     return shown, shown[-1].number if len(entries) > limit else None
 
 
-def entry_out(entry: Entry, names: dict[tuple[str, str], str]) -> EntryOut:
-    """An entry as the API shows it."""
+async def entries_out(connection: AsyncConnection, entries: Sequence[Entry]) -> tuple[EntryOut, ...]:
+    """Entries as the API shows them, with the names of today."""
+    names = await names_of(connection, entries)
+    return tuple(_entry_out(entry, names) for entry in entries)
+
+
+def _entry_out(entry: Entry, names: dict[tuple[str, str], str]) -> EntryOut:
     values = msgspec.structs.asdict(entry)
     known = {"actor_name": names.get((entry.actor_kind, entry.actor_id))}
     return EntryOut(**(values | known | {"old": _value(entry.old), "new": _value(entry.new)}))

@@ -4,6 +4,7 @@
 finds the line in the log. What nobody foresaw is a 500 that says nothing else.
 """
 
+import errno
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -79,6 +80,7 @@ def request_id(request: Request[Any, Any, Any]) -> str:
 
 def _facts(error: Exception) -> tuple[int, str, dict[str, str]]:
     """Status, detail and headers."""
+    error = _their_fault(error) or error
     match error:
         case ProblemError():
             return error.status, error.detail, error.headers
@@ -93,6 +95,15 @@ def _facts(error: Exception) -> tuple[int, str, dict[str, str]]:
             return 503, "database or disk do not answer; try again in a moment", {"retry-after": "5"}
         case _:
             return 500, "something went wrong here; the request id finds it in the log", {}
+
+
+def _their_fault(error: Exception) -> ProblemError | None:
+    """What the framework takes for an error of ours: JSON nested without end, a file name that no disk can hold."""
+    if isinstance(error, RecursionError) and "deserializing" in str(error):
+        return ProblemError(400, "the body is nested too deeply")
+    if getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG or str(error).startswith("embedded null"):
+        return ProblemError(404, "Not Found")
+    return None
 
 
 def _field_errors(error: Exception) -> tuple[FieldError, ...]:
