@@ -47,6 +47,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secure_cookies: bool = False
     """Send cookies over HTTPS only; true behind TLS."""
 
+    delivery_folders: str = ""
+    """Folders below which delivery rules may put files, separated by commas; empty for `deliveries` in `data_dir`."""
+
+    delivery_networks: str = ""
+    """Networks inside that webhooks may call, like `10.1.0.0/16`, separated by commas; empty for none."""
+
     @property
     def database(self) -> str:
         """The database URL in force."""
@@ -56,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def other_brokers(self) -> tuple[str, ...]:
         """The URLs of `other_broker_urls`."""
         return tuple(url.strip() for url in self.other_broker_urls.split(",") if url.strip())
+
+    @property
+    def delivery_roots(self) -> tuple[Path, ...]:
+        """The folders of `delivery_folders`."""
+        named = tuple(Path(part.strip()) for part in self.delivery_folders.split(",") if part.strip())
+        return named or (self.data_dir / "deliveries",)
 
     @property
     def images_dir(self) -> Path:

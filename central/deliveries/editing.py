@@ -1,0 +1,178 @@
+"""What people and machines do to rules and deliveries; each change is one transaction, with its entry in the trail."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from central.audit.chain import Actor, Change, record
+from central.db import transaction
+from central.deliveries.dialect import Dialect, check
+from central.deliveries.places import Bounds, Kind, check_place
+from central.deliveries.rules import raise_one
+from central.deliveries.states import DeliveryEvent, DeliveryState, after
+from central.people.sites import Sites
+from central.people.totp import Seal
+from central.tables import deliveries, delivery_log, delivery_rules
+
+
+class UnknownError(LookupError):
+    """No such rule or delivery among what the caller sees."""
+
+
+class StaleRuleError(Exception):
+    """The rule is at another revision than the one that was seen."""
+
+    def __init__(self, revision: int) -> None:
+        """`revision` is what it has now."""
+        super().__init__(f"the rule is at revision {revision} by now (expected the one that was seen)")
+        self.revision = revision
+
+
+class NothingToSendError(ValueError):
+    """What is to be sent is not approved whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRule:
+    """A rule as somebody wants it; `secret` None keeps the one that it has."""
+
+    title: str
+    when: Literal["approved", "by_hand"]
+    of: Literal["submission", "test", "plate"]
+    dialect: Dialect
+    target_kind: Kind
+    target: Mapping[str, Any]
+    secret: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the changes work with: the database, the seal of secrets, what rules may reach."""
+
+    engine: AsyncEngine
+    seal: Seal
+    bounds: Bounds
+
+
+async def add_rule(desk: Desk, site_id: str, wanted: NewRule, *, actor: Actor, now: datetime) -> str:
+    """A rule; DialectError or PlaceError where it cannot be."""
+    check(wanted.dialect)
+    check_place(wanted.target_kind, wanted.target, wanted.secret, desk.bounds)
+    rule_id = str(uuid.uuid4())
+    row = _values(desk, rule_id, wanted) | {
+        "id": rule_id,
+        "site_id": site_id,
+        "revision": 1,
+        "created_at": now,
+        "created_by": actor.id,
+    }
+    async with transaction(desk.engine) as connection:
+        await connection.execute(insert(delivery_rules).values(row))
+        change = Change("delivery_rule.add", "delivery_rule", rule_id, site_id, new=_said(wanted))
+        await record(connection, actor, [change], now)
+    return rule_id
+
+
+async def change_rule(
+    desk: Desk, rule_id: str, wanted: NewRule, *, seen: int, sites: Sites, actor: Actor, now: datetime
+) -> int:
+    """The rule as it is wanted now; its new revision. Deliveries that were made keep the file that they have."""
+    async with transaction(desk.engine) as connection:
+        before = await _rule(connection, rule_id, sites)
+        if before.revision != seen:
+            raise StaleRuleError(before.revision)
+        kept = wanted.secret
+        if kept is None and before.secret is not None:
+            kept = desk.seal.open(before.secret, rule_id).decode()
+        check(wanted.dialect)
+        check_place(wanted.target_kind, wanted.target, kept, desk.bounds)
+        values = _values(desk, rule_id, wanted) | {"revision": seen + 1}
+        if wanted.secret is None:
+            del values["secret"]
+        await connection.execute(update(delivery_rules).where(delivery_rules.c.id == rule_id).values(values))
+        old = {name: getattr(before, name) for name in ("title", "when", "of", "target_kind", "target", "enabled")}
+        change = Change("delivery_rule.change", "delivery_rule", rule_id, before.site_id, old, _said(wanted))
+        await record(connection, actor, [change], now)
+    return seen + 1
+
+
+async def send(desk: Desk, rule_id: str, subject_id: str, *, sites: Sites, actor: Actor, now: datetime) -> str:
+    """A delivery by hand, also of what was delivered as it is: under a new name. NothingToSendError where it cannot."""
+    async with transaction(desk.engine) as connection:
+        rule = await _rule(connection, rule_id, sites)
+        made = await raise_one(connection, rule, subject_id, by=actor.id, now=now, again=True)
+        if made is None:
+            raise NothingToSendError(f"{rule.of} {subject_id} is not approved whole (expected every plate approved)")
+        change = Change("delivery.send", "delivery", made, rule.site_id, new={"rule": rule_id, "of": subject_id})
+        await record(connection, actor, [change], now)
+    return made
+
+
+async def acknowledge(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: Actor, now: datetime) -> None:
+    """The other side says that it has the file, once or again. DeliveryStateError before it is placed."""
+    async with transaction(engine) as connection:
+        row = await _delivery(connection, delivery_id, sites)
+        if row.state == DeliveryState.ACKNOWLEDGED.value:
+            return
+        values = {"acknowledged_at": now, "acknowledged_how": f"said by {actor.kind}", "leased_until": None}
+        await _move(connection, row, DeliveryEvent.ACKNOWLEDGE, now, values)
+        await record(connection, actor, [Change("delivery.acknowledge", "delivery", row.id, row.site_id)], now)
+
+
+async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: Actor, now: datetime) -> None:
+    """Try again what was given up: from where nobody knows what is at the place, or from the start."""
+    async with transaction(engine) as connection:
+        row = await _delivery(connection, delivery_id, sites)
+        event = DeliveryEvent.RETRY if row.place is None else DeliveryEvent.RESUME
+        await _move(connection, row, event, now, {"due_at": now, "attempts": 0, "leased_until": None})
+        await record(connection, actor, [Change("delivery.retry", "delivery", row.id, row.site_id)], now)
+
+
+async def _move(
+    connection: AsyncConnection, row: Row[Any], event: DeliveryEvent, now: datetime, values: dict[str, Any]
+) -> None:
+    state = after(DeliveryState(row.state), event)
+    values |= {"state": state.value}
+    await connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
+    await connection.execute(insert(delivery_log).values(delivery_id=row.id, at=now, event=event.value))
+
+
+async def _rule(connection: AsyncConnection, rule_id: str, sites: Sites) -> Row[Any]:
+    query = select(delivery_rules).where(delivery_rules.c.id == rule_id, sites.having(delivery_rules.c.site_id))
+    row = (await connection.execute(query.with_for_update())).one_or_none()
+    if row is None:
+        raise UnknownError(f"no delivery rule {rule_id!r} here")
+    return row
+
+
+async def _delivery(connection: AsyncConnection, delivery_id: str, sites: Sites) -> Row[Any]:
+    query = select(deliveries).where(deliveries.c.id == delivery_id, sites.having(deliveries.c.site_id))
+    row = (await connection.execute(query.with_for_update())).one_or_none()
+    if row is None:
+        raise UnknownError(f"no delivery {delivery_id!r} here")
+    return row
+
+
+def _values(desk: Desk, rule_id: str, wanted: NewRule) -> dict[str, Any]:
+    sealed = None if wanted.secret is None else desk.seal.close(wanted.secret.encode(), rule_id)
+    return _said(wanted) | {"secret": sealed}
+
+
+def _said(wanted: NewRule) -> dict[str, Any]:
+    """Everything of a rule but its secret."""
+    return {
+        "title": wanted.title,
+        "when": wanted.when,
+        "of": wanted.of,
+        "dialect": msgspec.to_builtins(wanted.dialect),
+        "target_kind": wanted.target_kind,
+        "target": dict(wanted.target),
+        "enabled": wanted.enabled,
+    }
