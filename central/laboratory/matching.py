@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Row, Select, bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central.assays.interpret import interpreted
 from central.audit.chain import Change
 from central.db import insert_ignore
 from central.laboratory.alarms import FOREIGN_CODE, Alarm, Fit, misfits, raise_alarms
@@ -48,7 +49,7 @@ async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[st
         known |= await _plates_of(connection, new)
     alarms = [_foreign(row["id"], code) for row in accepted if (code := codes[row["id"]]) in foreign and code]
     records, read = [], []
-    for row in accepted:
+    for row, taken in zip(accepted, await interpreted(connection, accepted), strict=True):
         code = codes[row["id"]]
         plate = None if code is None else known.get(code)
         site_id = of_device[row["device_id"]].id
@@ -61,9 +62,10 @@ async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[st
                 "plate_id": None if plate is None else plate.id,
                 "matched_by": None if plate is None else "code",
                 "revision": 1,
-                "assay_version": row["profile_version"],
-                "worst_grade": worst_grade(row["endpoints"].values()),
-                "flagged": is_flagged(row["endpoints"].values()),
+                "assay_version": taken.assay_version,
+                "revised": taken.revised,
+                "worst_grade": worst_grade(taken.endpoints.values()),
+                "flagged": is_flagged(taken.endpoints.values()),
             }
         )
     await connection.execute(insert(run_records), records)

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from central.assays.interpret import revised
 from central.laboratory.matching import NO_DOUBTS, is_flagged, worst_grade
 from protocol.assay import AssayProfile, Call
 from protocol.endpoint import RowEndpoint, seen_endpoints
@@ -275,10 +276,6 @@ class Cache(msgspec.Struct, frozen=True):
 
 def cache_of(own: Mapping[str, Any], now: Effective) -> Cache:
     """`own` are the endpoints that the run was accepted with, as stored: what differs from them is `revised`."""
-    before = msgspec.convert(own, dict[str, RowEndpoint])
-    revised: dict[str, Any] = {
-        row: msgspec.to_builtins(endpoint) for row, endpoint in now.endpoints.items() if before.get(row) != endpoint
-    }
-    revised |= dict.fromkeys((*(row for row in before if row not in now.endpoints), *now.not_reportable))
+    differing = (revised(own, now.endpoints) or {}) | dict.fromkeys(now.not_reportable)
     plain = [msgspec.to_builtins(endpoint) for endpoint in now.endpoints.values()]
-    return Cache(revised or None, worst_grade(plain), is_flagged(plain), now.settled)
+    return Cache(differing or None, worst_grade(plain), is_flagged(plain), now.settled)
