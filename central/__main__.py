@@ -71,7 +71,7 @@ def user() -> None:
 @data_dir_option
 def user_add(name: str, role: Any, password_stdin: bool, data_dir: Path | None) -> None:
     """Let someone sign in."""
-    from central.people.auth import add_user
+    from central.people.users import add_user
 
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")

@@ -26,6 +26,7 @@ from central.parts import Parts, provide_parts
 from central.people.access import authorise
 from central.people.auth import People
 from central.people.tokens import TokenKey
+from central.people.totp import Seal
 from central.results import images
 from central.results.live import Live
 from central.settings import Settings
@@ -57,7 +58,7 @@ def create_app(
             yield
 
     async def _start(stack: AsyncExitStack, engine: AsyncEngine, live: Live) -> Parts:
-        people = People(engine, TokenKey.load(settings.data_dir), now)
+        people = People(engine, TokenKey.load(settings.data_dir), now, Seal.load(settings.data_dir))
         stack.push_async_callback(cancelled, asyncio.create_task(images.kept_swept(settings.images_dir)))
         if not with_ingest:
             return Parts(settings, engine, people, live, now, accounts, None)

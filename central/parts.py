@@ -11,10 +11,14 @@ from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import Actor
+from central.deliveries.editing import Desk
+from central.deliveries.places import Bounds, parse_networks
 from central.fleet.broker import Broker
 from central.intake.mqtt import Ingest
-from central.people.auth import DeviceCaller, KeyCaller, People, Person
+from central.people.auth import People
+from central.people.callers import DeviceCaller, KeyCaller, Origin, Person
 from central.people.sites import Sites
+from central.people.totp import Seal
 from central.results.live import Live
 from central.settings import Settings
 from central.web.headers import request_id_of
@@ -37,6 +41,22 @@ class Parts:
         """Where people and devices reach this central."""
         settings = self.settings
         return settings.public_url.rstrip("/") or f"http://{settings.host}:{settings.port}"
+
+    @property
+    def desk(self) -> Desk:
+        """What rules and deliveries are changed with."""
+        return desk_of(self.settings, self.engine, self.people.seal, self.public_url, self.now)
+
+
+def desk_of(settings: Settings, engine: AsyncEngine, seal: Seal, url: str, now: Callable[[], datetime]) -> Desk:
+    """The desk of a central, with the bounds that its settings give."""
+    bounds = Bounds(
+        roots=settings.delivery_roots,
+        networks=parse_networks(settings.delivery_networks),
+        file_url=lambda delivery_id: f"{url}/api/v1/deliveries/{delivery_id}/file",
+        now=now,
+    )
+    return Desk(engine, seal, bounds)
 
 
 Wired: TypeAlias = NamedDependency[Parts]
@@ -78,6 +98,12 @@ def actor_of(request: CentralRequest) -> Actor:
             return Actor("device", caller.id, address, request_id_of(request.scope))
         case _:
             return Actor("system", "nobody", address, request_id_of(request.scope))
+
+
+def origin_of(request: CentralRequest) -> Origin:
+    """From where it came. The address is the socket's, or what a proxy that is trusted said it was."""
+    address = request.client.host if request.client else "unknown"
+    return Origin(address, request.headers.get("user-agent", ""), request_id_of(request.scope))
 
 
 def device_of(request: CentralRequest) -> DeviceCaller:

@@ -33,7 +33,11 @@ ROUTERS: Final = (
             ),
             Router("/", route_handlers=[audit.get_audit, audit.get_audit_export], tags=["Audit trail"]),
             Router("/", route_handlers=[images.get_picture, images.head_picture, images.put_picture], tags=["Images"]),
-            Router("/", route_handlers=[people.post_token, people.get_me], tags=["People"]),
+            Router(
+                "/",
+                route_handlers=[people.post_token, people.post_refresh, people.delete_token, people.get_me],
+                tags=["People"],
+            ),
             Router(
                 "/", route_handlers=[letters.get_dead_letters, letters.get_dead_letter_payload], tags=["Dead letters"]
             ),

@@ -14,7 +14,7 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from central.api.paths import segment
-from central.dashboard import audit, forms, pages
+from central.dashboard import audit, forms, pages, sign_in
 from central.dashboard.bench import holes, size
 from central.dashboard.words import utc
 
@@ -30,9 +30,9 @@ ROUTER: Final = Router(
         pages.get_devices_page,
         pages.get_device_page,
         audit.get_audit_page,
-        forms.get_sign_in,
-        forms.post_sign_in,
-        forms.post_sign_out,
+        sign_in.get_sign_in,
+        sign_in.post_sign_in,
+        sign_in.post_sign_out,
         forms.post_claim_form,
         forms.post_revoke_form,
     ],

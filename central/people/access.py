@@ -16,10 +16,11 @@ from litestar.routes import HTTPRoute
 from central.db import reading
 from central.fleet.devices import authenticate_device
 from central.parts import Parts
-from central.people.auth import DeviceCaller, NotSignedInError, Person
+from central.people import keys
+from central.people.callers import DeviceCaller, KeyCaller, NotSignedInError, Person
 from central.people.permissions import ANYONE, NOBODY, VIEWERS, Access
 
-SESSION_COOKIE: Final = "wellread_session"
+_COOKIE: Final = "wellread_session"
 CSRF_HEADER: Final = "x-csrf-token"
 CSRF_FIELD: Final = "csrf_token"
 
@@ -36,6 +37,11 @@ FRAMEWORK: Final[dict[str, Access]] = {
 }
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def session_cookie(secure: bool) -> str:
+    """The name of a page's cookie. `__Host-` binds it to this host and to HTTPS: no neighbour can set it."""
+    return f"__Host-{_COOKIE}" if secure else _COOKIE
 
 
 def operation(method: str, path_template: str) -> str:
@@ -80,24 +86,36 @@ async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
         await _check_origin(connection, parts, caller)
 
 
-def _may(caller: Person | DeviceCaller | None, access: Access) -> bool:
+def _may(caller: Person | KeyCaller | DeviceCaller | None, access: Access) -> bool:
     if isinstance(caller, DeviceCaller):
         return access.device
+    if isinstance(caller, KeyCaller):
+        return access.scope in caller.scopes
     return caller is not None and access.allows(caller.role)
 
 
-def _words(caller: Person | DeviceCaller | None) -> str:
-    return "a device" if isinstance(caller, DeviceCaller) else "nobody" if caller is None else f"a {caller.role}"
+def _words(caller: Person | KeyCaller | DeviceCaller | None) -> str:
+    match caller:
+        case DeviceCaller():
+            return "a device"
+        case KeyCaller():
+            return f"a key for {', '.join(sorted(caller.scopes)) or 'nothing'}"
+        case Person():
+            return f"a {caller.role}"
+        case None:
+            return "nobody"
 
 
-async def _caller(connection: Request[Any, Any, Any], parts: Parts, *, required: bool) -> Person | DeviceCaller | None:
+async def _caller(
+    connection: Request[Any, Any, Any], parts: Parts, *, required: bool
+) -> Person | KeyCaller | DeviceCaller | None:
     """Who it is, by bearer token or by session cookie."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme:
         if not required:
             return None  # sign-in and enrolment bring their own proof
         return await _bearer(parts, scheme, token.strip())
-    session = connection.cookies.get(SESSION_COOKIE)
+    session = connection.cookies.get(session_cookie(parts.settings.secure_cookies))
     if session is None:
         if required:
             raise NotSignedInError("not signed in (expected a bearer token or a session)")
@@ -110,12 +128,14 @@ async def _caller(connection: Request[Any, Any, Any], parts: Parts, *, required:
         return None
 
 
-async def _bearer(parts: Parts, scheme: str, token: str) -> Person | DeviceCaller:
-    """A person's JSON web token has two dots; a device's upload token has none."""
+async def _bearer(parts: Parts, scheme: str, token: str) -> Person | KeyCaller | DeviceCaller:
+    """A person's JSON web token has two dots, a machine's key begins with `wr_`; else it is a device's upload token."""
     if scheme.lower() != "bearer":
         raise NotSignedInError(f"authorization scheme {scheme[:20]!r} (expected Bearer)")
     if token.count(".") == 2:
         return await parts.people.of_token(token, "api")
+    if token.startswith(keys.PREFIX):
+        return await keys.caller_of(parts.engine, token, parts.now())
     async with reading(parts.engine) as connection:
         device_id = await authenticate_device(connection, token)
     if device_id is None:
@@ -123,7 +143,9 @@ async def _bearer(parts: Parts, scheme: str, token: str) -> Person | DeviceCalle
     return DeviceCaller(device_id)
 
 
-async def _check_origin(request: Request[Any, Any, Any], parts: Parts, caller: Person | DeviceCaller | None) -> None:
+async def _check_origin(
+    request: Request[Any, Any, Any], parts: Parts, caller: Person | KeyCaller | DeviceCaller | None
+) -> None:
     """Refuse what a foreign page made a browser send."""
     if "authorization" in request.headers:
         return

@@ -1,171 +1,217 @@
-"""People: adding them, signing in and out, and who a request speaks for.
+"""Signing in and out, and who a request speaks for.
 
-One message for an unknown name and for a wrong password, after as much work. What a person may do is in `access`.
+One message for an unknown name and for a wrong password, after as much work. A try is counted before it is looked at.
+What a person may do is in `access`; what becomes of accounts in `users`.
 """
 
-import re
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import anyio
-from sqlalchemy import ColumnElement, RowMapping, insert, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ColumnElement, Row, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from central.audit.chain import COMMAND, Actor, Change, record
+from central.audit.chain import Actor, Change, record
 from central.db import reading, transaction
-from central.people.passwords import check_password, hash_password, verify_password
-from central.people.permissions import ROLES, Role, Scope
-from central.people.sites import EVERY_SITE, MAIN_SITE, Sites
+from central.people import refresh, sessions
+from central.people.callers import (
+    CodeNeededError,
+    DeviceCaller,
+    KeyCaller,
+    NotSignedInError,
+    Origin,
+    Person,
+    Proof,
+    TooManyTriesError,
+)
+from central.people.names import is_user_name
+from central.people.passwords import verify_password
+from central.people.sessions import Kind, person_of_session
 from central.people.throttle import Throttle
-from central.people.tokens import Audience, Claims, TokenKey
-from central.tables import memberships, users
+from central.people.tokens import TokenKey
+from central.people.totp import Seal, SealError, good_step
+from central.tables import sessions as sessions_table
+from central.tables import users
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+__all__ = ["DeviceCaller", "KeyCaller", "NotSignedInError", "People", "Person", "TooManyTriesError", "reauthenticate"]
 
-
-class NotSignedInError(Exception):
-    """No sign-in, or one that does not hold (any more)."""
-
-
-class TooManyTriesError(Exception):
-    """Sign-in is delayed after failures; `wait_s` says for how long."""
-
-    def __init__(self, wait_s: float) -> None:
-        """Seconds until the next try is looked at."""
-        super().__init__(f"too many failed sign-ins (try again in {wait_s:.0f} s)")
-        self.wait_s = wait_s
+_WRONG: Final = "name or password is wrong"
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """A signed-in user and whose things they see.
+class SignedIn:
+    """A session that begins or goes on: its cookie or access token, and a program's refresh token."""
 
-    `session` is set when a cookie said so, and a form then needs its CSRF token.
-    """
-
-    id: str
-    name: str
-    role: Role
-    sites: Sites
-    session: Claims | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceCaller:
-    """An enrolled device, by its upload token."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyCaller:
-    """A machine, by its key: what it may do there, and at which site."""
-
-    id: str
-    scopes: frozenset[Scope]
-    sites: Sites
-
-
-async def add_user(
-    engine: AsyncEngine,
-    *,
-    name: str,
-    password: str,
-    role: Role,
-    now: datetime,
-    site_ids: Sequence[str] = (MAIN_SITE,),
-    actor: Actor = COMMAND,
-) -> Person:
-    """A new user of these sites; ValueError says what is wrong with the name, the password or the role."""
-    name = user_name(name)
-    if role not in ROLES:
-        raise ValueError(f"not a role: {role!r} (expected {' or '.join(ROLES)})")
-    check_password(password, name)
-    hashed = await anyio.to_thread.run_sync(hash_password, password)
-    person = Person(str(uuid.uuid4()), name, role, EVERY_SITE if role == "admin" else Sites.of(site_ids))
-    row = {"id": person.id, "name": name, "password_hash": hashed, "role": role, "created_at": now}
-    added = Change("user.add", "user", person.id, new={"role": role, "sites": list(site_ids)})
-    try:
-        async with transaction(engine) as connection:
-            await connection.execute(insert(users).values(row))
-            await connection.execute(insert(memberships), [{"user_id": person.id, "site_id": at} for at in site_ids])
-            await record(connection, actor, [added], now)
-    except IntegrityError as error:
-        raise ValueError(f"user {name!r} exists (expected a new name)") from error
-    return person
-
-
-def user_name(text: str) -> str:
-    """A user's name in its one spelling: lower case."""
-    name = text.strip().lower()
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"not a user name: {text[:80]!r} (expected 1 to 64 of a-z, 0-9, '.', '_', '-', '@')")
-    return name
+    user_id: str
+    session_id: str
+    token: str
+    refresh_token: str = ""
 
 
 class People:
-    """Sign-in, sign-out and tokens of one central; `now` is its clock."""
+    """Sign-in, sign-out and tokens of one central; `now` is its clock, `seal` opens the secrets of one-time codes."""
 
-    def __init__(self, engine: AsyncEngine, key: TokenKey, now: Callable[[], datetime]) -> None:
+    def __init__(self, engine: AsyncEngine, key: TokenKey, now: Callable[[], datetime], seal: Seal) -> None:
         """Failures are remembered from here on."""
         self.key = key
+        self.seal = seal
         self._engine = engine
         self._now = now
         self._throttle = Throttle()
         # A comparison takes 46 MiB: two at a time are enough for people and bound what guessing can take.
         self._comparisons = anyio.CapacityLimiter(2)
 
-    async def sign_in(self, *, name: str, password: str, address: str) -> Person:
-        """The person with this name and password; NotSignedInError or TooManyTriesError otherwise."""
+    async def sign_in(
+        self, *, name: str, password: str, code: str | None = None, kind: Kind = "api", origin: Origin
+    ) -> SignedIn:
+        """A session for this name and password, and code where the person has one.
+
+        NotSignedInError, CodeNeededError (then `sign_in_with_code` goes on) or TooManyTriesError otherwise.
+        """
         account = name.strip().lower()[:64]
-        wait_s = self._throttle.wait_s(account, address, self._now())
-        if wait_s > 0:
-            raise TooManyTriesError(wait_s)
-        row = await self._row(users.c.name, account) if _NAME.fullmatch(account) else None
-        stored = None if row is None else str(row["password_hash"])
-        good = await anyio.to_thread.run_sync(verify_password, stored, password, limiter=self._comparisons)
-        if row is None or not good:
-            self._throttle.failed(account, address, self._now())
-            raise NotSignedInError("name or password is wrong")
-        self._throttle.succeeded(account, address)
-        return await self._person(row)
+        column = users.c.name if is_user_name(account) else None
+        row, proof = await self._prove(account, column, password=password, code=code, origin=origin)
+        return await self.begin(row.id, kind, proof, origin)
 
-    async def sign_out(self, person: Person) -> None:
-        """End every session and token of this person, here and elsewhere."""
+    async def sign_in_with_code(self, *, ticket: str, code: str, kind: Kind, origin: Origin) -> SignedIn:
+        """A session for whom CodeNeededError gave this ticket."""
+        claims = self.key.read(ticket, "ticket", self._now())
+        if claims is None:
+            raise NotSignedInError("that took too long (sign in again)")
+        row = await self._user(users.c.id, claims.user_id)
+        if row is None:
+            raise NotSignedInError(_WRONG)
+        self._charge(row.name, origin)
+        await self._use_code(row, code, origin)
+        self._throttle.succeeded(row.name, origin.address)
+        return await self.begin(row.id, kind, "password+totp", origin)
+
+    async def prove(self, person: Person, *, password: str, code: str | None, origin: Origin) -> Proof:
+        """Prove once more that it is this person; NotSignedInError or TooManyTriesError otherwise."""
+        _, proof = await self._prove(person.name, users.c.id, person.id, password=password, code=code, origin=origin)
+        return proof
+
+    async def begin(self, user_id: str, kind: Kind, proof: Proof, origin: Origin) -> SignedIn:
+        """A session for somebody who proved who it is."""
+        now = self._now()
         async with transaction(self._engine) as connection:
-            await connection.execute(update(users).where(users.c.id == person.id).values(signed_out_at=self._now()))
+            session_id = await sessions.begin(connection, user_id, kind, proved=proof, origin=origin, now=now)
+            refresh_token = await refresh.first_token(connection, session_id, now) if kind == "api" else ""
+            new = {"session": session_id, "kind": kind, "proved": proof}
+            who = Actor("person", user_id, origin.address, origin.request_id)
+            await record(connection, who, [Change("user.sign_in", "user", user_id, new=new)], now)
+        return SignedIn(user_id, session_id, self._token(user_id, kind, session_id), refresh_token)
 
-    def issue(self, person: Person, audience: Audience) -> str:
-        """A token that speaks for this person from now on."""
-        return self.key.issue(person.id, audience, self._now())
+    async def refresh(self, token: str, origin: Origin) -> SignedIn:
+        """The next access and refresh token of a session; NotSignedInError where this one is used up or over."""
+        async with transaction(self._engine) as connection:
+            found = await refresh.rotate(connection, token, origin, self._now())
+        if found is None:
+            raise NotSignedInError("the refresh token is not good (any more): sign in again")
+        access = self._token(found.user_id, "api", found.session_id)
+        return SignedIn(found.user_id, found.session_id, access, found.token)
 
-    async def of_token(self, token: str, audience: Audience) -> Person:
+    async def of_token(self, token: str, audience: Kind) -> Person:
         """Whom a token speaks for, with the role of this moment; NotSignedInError if it does not hold."""
         claims = self.key.read(token, audience, self._now())
-        row = None if claims is None else await self._row(users.c.id, claims.user_id)
-        if claims is None or row is None:
+        if claims is None:
             raise NotSignedInError("the sign-in is not valid or has expired")
-        signed_out_at = row["signed_out_at"]
-        if signed_out_at is not None and claims.issued_at <= signed_out_at.timestamp():
-            raise NotSignedInError("signed out")
-        return await self._person(row, claims if audience == "pages" else None)
+        return await person_of_session(self._engine, claims, audience, self._now())
 
-    async def _row(self, column: ColumnElement[str], value: str) -> RowMapping | None:
-        async with reading(self._engine) as connection:
-            found = await connection.execute(select(users).where(column == value))
-            return found.mappings().first()
+    async def sign_out(self, person: Person, actor: Actor) -> None:
+        """End the session that this person speaks through."""
+        await self._end(sessions_table.c.id == person.session_id, person.id, actor, "signed_out")
 
-    async def _person(self, row: RowMapping, session: Claims | None = None) -> Person:
-        role = next((role for role in ROLES if role == row["role"]), ROLES[0])
-        if role == "admin":
-            return Person(row["id"], row["name"], role, EVERY_SITE, session)
+    async def end_sessions(self, user_id: str, actor: Actor, session_id: str | None = None) -> bool:
+        """End one session of this person, or every one; False where there was none to end."""
+        which = sessions_table.c.user_id == user_id
+        if session_id is not None:
+            which &= sessions_table.c.id == session_id
+        return await self._end(which, user_id, actor, "revoked")
+
+    async def _end(self, which: ColumnElement[bool], user_id: str, actor: Actor, why: sessions.Why) -> bool:
+        async with transaction(self._engine) as connection:
+            ended = await sessions.end(connection, which, why, self._now())
+            change = Change("user.sign_out", "user", user_id, old={"sessions": sorted(ended)}, new={"why": why})
+            await record(connection, actor, [change] if ended else [], self._now())
+        return bool(ended)
+
+    def _token(self, user_id: str, kind: Kind, session_id: str) -> str:
+        return self.key.issue(user_id, kind, self._now(), session_id=session_id)
+
+    async def _prove(
+        self,
+        account: str,
+        column: ColumnElement[str] | None,
+        value: str | None = None,
+        *,
+        password: str,
+        code: str | None,
+        origin: Origin,
+    ) -> tuple[Row[Any], Proof]:
+        """The user's row and what was proved, after as much work for a stranger as for anybody."""
+        row = None if column is None else await self._user(column, value or account)
         async with reading(self._engine) as connection:
-            mine = await connection.scalars(select(memberships.c.site_id).where(memberships.c.user_id == row["id"]))
-            return Person(row["id"], row["name"], role, Sites.of(mine), session)
+            if await sessions.was_here(connection, "" if row is None else row.id, origin.address, self._now()):
+                self._throttle.know(account, origin.address)
+        self._charge(account, origin)
+        stored = None if row is None or row.disabled_at is not None else row.password_hash
+        good = await anyio.to_thread.run_sync(verify_password, stored, password, limiter=self._comparisons)
+        if row is None or not good:
+            await self._note_failure(None if row is None else row.id, "password", origin)
+            raise NotSignedInError(_WRONG)
+        if row.totp_confirmed_at is None:
+            self._throttle.succeeded(account, origin.address)
+            return row, "password"
+        if not code:
+            self._throttle.take_back(account, origin.address)  # no more than that: codes are guessed too
+            raise CodeNeededError(self.key.issue(row.id, "ticket", self._now(), session_id=""))
+        await self._use_code(row, code, origin)
+        self._throttle.succeeded(account, origin.address)
+        return row, "password+totp"
+
+    def _charge(self, account: str, origin: Origin) -> None:
+        """Count a try as failed until it is known to be good; TooManyTriesError where it is not looked at."""
+        wait_s = self._throttle.wait_s(account, origin.address, self._now())
+        if wait_s > 0:
+            raise TooManyTriesError(wait_s)
+        self._throttle.failed(account, origin.address, self._now())
+
+    async def _use_code(self, row: Row[Any], code: str, origin: Origin) -> None:
+        """Use a one-time code up; NotSignedInError where it is not good."""
+        step = None
+        if row.totp_secret is not None and row.disabled_at is None:
+            try:
+                step = good_step(self.seal.open(row.totp_secret, row.id), code, self._now(), row.totp_last_step)
+            except SealError as error:
+                raise NotSignedInError(str(error)) from error
+        if step is None or not await self._used(row.id, step):
+            await self._note_failure(row.id, "code", origin)
+            raise NotSignedInError("the one-time code is wrong or was used (expected the one that is shown now)")
+
+    async def _used(self, user_id: str, step: int) -> bool:
+        """Whether this call used the step up: of two at once, one did."""
+        later = or_(users.c.totp_last_step.is_(None), users.c.totp_last_step < step)
+        use = update(users).where(users.c.id == user_id, later).values(totp_last_step=step)
+        async with transaction(self._engine) as connection:
+            return (await connection.execute(use)).rowcount == 1
+
+    async def _note_failure(self, user_id: str | None, what: str, origin: Origin) -> None:
+        """In the audit trail: the account's id, never the name that was typed, which may be a password."""
+        who = Actor("system", "nobody", origin.address, origin.request_id)
+        failed = Change("user.sign_in_failed", "user", user_id or "unknown", new={"wrong": what})
+        async with transaction(self._engine) as connection:
+            await record(connection, who, [failed], self._now())
+
+    async def _user(self, column: ColumnElement[str], value: str) -> Row[Any] | None:
+        async with reading(self._engine) as connection:
+            return await _user_row(connection, column, value)
+
+
+async def _user_row(connection: AsyncConnection, column: ColumnElement[str], value: str) -> Row[Any] | None:
+    return (await connection.execute(select(users).where(column == value))).one_or_none()
 
 
 async def reauthenticate(
@@ -173,9 +219,9 @@ async def reauthenticate(
 ) -> Literal["password", "password+totp"]:
     """Prove once more who signs: password, and the one-time code where the person has one.
 
-    NotSignedInError or TooManyTriesError otherwise; a wrong try counts like a failed sign-in.
+    CodeNeededError where it is missing; NotSignedInError or TooManyTriesError where something is wrong. A wrong try
+    counts like a failed sign-in, and a code that signed signs nothing else.
     """
-    found = await people.sign_in(name=person.name, password=password, address=address)
-    if found.id != person.id:
-        raise NotSignedInError("name or password is wrong")
-    return "password"
+    proof = await people.prove(person, password=password, code=code, origin=Origin(address))
+    assert proof != "oidc"
+    return proof

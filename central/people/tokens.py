@@ -1,14 +1,14 @@
 """Signed tokens: who they speak for, for what, and until when. One Ed25519 key, made once, in `data_dir`, mode 0600.
 
-A token names a user and nothing more: the role is looked up at every call, so that a change counts at once. The
-algorithm is fixed by the key (RFC 8725 §3.1), and `aud` and `typ` keep an API token and a page's session apart.
+A token names a user and a session and nothing more: whether it goes on, and the role, are looked up at every call, so
+that a change counts at once. The algorithm is fixed by the key (RFC 8725 §3.1), and `aud` and `typ` keep an API token,
+a page's cookie and the ticket between password and code apart.
 """
 
 import hashlib
 import hmac
 import json
 import math
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,14 +19,18 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-API_LIFE: Final = timedelta(minutes=15)
-SESSION_LIFE: Final = timedelta(hours=12)
+from central.files import write_once
 
-Audience = Literal["api", "pages"]
+API_LIFE: Final = timedelta(minutes=15)
+SESSION_LIFE: Final = timedelta(days=7)
+TICKET_LIFE: Final = timedelta(minutes=5)
+
+Audience = Literal["api", "pages", "ticket"]
 
 _ALGORITHM: Final = "Ed25519"  # RFC 9864; the older name EdDSA is refused
 _ISSUER: Final = "wellread-central"
-_TYPES: Final[dict[Audience, str]] = {"api": "at+jwt", "pages": "session+jwt"}
+_TYPES: Final[dict[Audience, str]] = {"api": "at+jwt", "pages": "session+jwt", "ticket": "ticket+jwt"}
+_LIVES: Final[dict[Audience, timedelta]] = {"api": API_LIFE, "pages": SESSION_LIFE, "ticket": TICKET_LIFE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Claims:
     user_id: str
     issued_at: float
     token_id: str
+    session_id: str
 
 
 class TokenKey:
@@ -51,19 +56,19 @@ class TokenKey:
         """The key kept in `data_dir`; two processes that start together end up with the same one."""
         path = data_dir / "signing-key.json"
         if not path.exists():
-            _write_once(path, json.dumps(OKPKey.generate_key(_ALGORITHM, private=True).as_dict(private=True)))
+            write_once(path, json.dumps(OKPKey.generate_key(_ALGORITHM, private=True).as_dict(private=True)))
         return cls(OKPKey.import_key(json.loads(path.read_text())))
 
-    def issue(self, user_id: str, audience: Audience, now: datetime) -> str:
-        """A token for this user; an API token lives 15 minutes, a session 12 hours."""
-        life = API_LIFE if audience == "api" else SESSION_LIFE
+    def issue(self, user_id: str, audience: Audience, now: datetime, *, session_id: str) -> str:
+        """A token for this session of this user, good for as long as its audience has it."""
         claims = {
             "iss": _ISSUER,
             "aud": audience,
             "sub": user_id,
             "iat": now.timestamp(),
-            "exp": (now + life).timestamp(),
+            "exp": (now + _LIVES[audience]).timestamp(),
             "jti": secrets.token_urlsafe(16),
+            "sid": session_id,
         }
         header = {"alg": _ALGORITHM, "typ": _TYPES[audience]}
         return jwt.encode(header, claims, self._key, algorithms=[_ALGORITHM])
@@ -75,10 +80,10 @@ class TokenKey:
             _registry(audience, now).validate(decoded.claims)
         except (JoseError, ValueError):
             return None
-        if decoded.header.get("typ") != _TYPES[audience]:
+        if decoded.header != {"alg": _ALGORITHM, "typ": _TYPES[audience]}:  # and no `kid`, `jku` or `jwk`
             return None
         claims: dict[str, Any] = decoded.claims
-        return Claims(str(claims["sub"]), float(claims["iat"]), str(claims["jti"]))
+        return Claims(str(claims["sub"]), float(claims["iat"]), str(claims["jti"]), str(claims["sid"]))
 
     def csrf_token(self, token_id: str) -> str:
         """What a form of this session must carry: it cannot be made without the key."""
@@ -99,22 +104,5 @@ def _registry(audience: Audience, now: datetime) -> jwt.JWTClaimsRegistry:
         iat={"essential": True},
         exp={"essential": True},
         jti={"essential": True},
+        sid={"essential": True},
     )
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Write a secret whole and synced under its name, unless another process was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            return
-    finally:
-        part.unlink()

@@ -18,7 +18,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect, Template
 
 from central.db import DATABASE_ERRORS, row_at_fault
-from central.people.auth import NotSignedInError, TooManyTriesError
+from central.people.callers import NotSignedInError, TooManyTriesError
 from central.web.headers import request_id_of
 
 log: Final = structlog.get_logger(__name__)

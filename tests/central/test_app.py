@@ -68,7 +68,7 @@ async def test_every_operation_is_open_to_exactly_whom_the_table_says(engine: As
         callers = await _headers_of(client, engine)
         for key, access in operations(client.app).items():
             method, template = key.split(" ")
-            if template == "/api/v1/events" or key == "POST /sign-out":
+            if template == "/api/v1/events" or key in ("POST /sign-out", "DELETE /api/v1/tokens"):
                 continue  # a stream has no end, and signing out would end this test's sign-ins: tests of their own
             for caller, headers in callers.items():
                 status = await _status(client, method, template.format(**VALUES), headers)
@@ -82,7 +82,7 @@ async def _status(client: Client, method: str, path: str, headers: dict[str, str
     answer = await client.request(method, path, headers=headers, follow_redirects=False, **body)
     if answer.status_code in (302, 303) and answer.headers["location"].startswith("/sign-in"):
         return 401
-    if path in ("/api/v1/tokens", "/sign-in") and answer.status_code in (400, 401):
+    if path in ("/api/v1/tokens", "/api/v1/tokens/refresh", "/sign-in") and answer.status_code in (400, 401):
         return 400  # open to anyone; it is the name and password that are missing
     return answer.status_code
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import insert_ignore, keep_a_log, make_engine, migrate, migration_config, reading, transaction
 from central.intake.ingest import ingest
-from central.people.auth import add_user
+from central.people.users import add_user
 from central.settings import Settings
 from central.tables import (
     claims,

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.app import create_app
 from central.fleet.devices import BrokerAddress
 from central.intake.ingest import ingest
-from central.people.auth import Role, add_user
+from central.people.permissions import Role
+from central.people.users import add_user
 from central.settings import Settings
 from protocol.messages import Enrolment
 from tests.central.wire import ADDRESS, enrol, make_delivery

@@ -145,7 +145,7 @@ async def test_a_name_that_is_no_digest_reaches_no_file(
     assert read.status_code in (400, 404, 405)
     assert written.status_code in (400, 404, 405)
     made = {path for path in map(str, tmp_path.rglob("*")) if path not in before}
-    assert all("signing-key" in path or "central.db" in path for path in made)
+    assert all("signing-key" in path or "sealing-key" in path or "central.db" in path for path in made)
 
 
 @pytest.mark.parametrize("path", ["/static/..%2fpages.py", "/static/%2e%2e/pages.py", "/swagger-ui/..%2f__init__.py"])

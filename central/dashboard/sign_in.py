@@ -1,0 +1,101 @@
+"""Signing in and out on the pages: name and password, then the one-time code where the person has one."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, QueryParameter
+from litestar.response import Redirect, Template
+
+from central.parts import CentralRequest, Parts, Wired, actor_of, origin_of, person_of
+from central.people.access import session_cookie
+from central.people.auth import SignedIn
+from central.people.callers import CodeNeededError, NotSignedInError, TooManyTriesError
+from central.people.permissions import ANYONE, VIEWERS
+from central.people.tokens import SESSION_LIFE
+
+FORM = Body(media_type=RequestEncodingType.URL_ENCODED)
+
+
+class SignInForm(msgspec.Struct, frozen=True):
+    """The fields of the sign-in page; `ticket` and `code` are those of its second step."""
+
+    name: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    password: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    ticket: Annotated[str, msgspec.Meta(max_length=2000)] = ""
+    code: Annotated[str, msgspec.Meta(max_length=16)] = ""
+    next: Annotated[str, msgspec.Meta(max_length=2000)] = "/"
+
+
+@get("/sign-in", access=ANYONE, include_in_schema=False)
+async def get_sign_in(next_page: Annotated[str, QueryParameter(name="next", max_length=2000)] = "/") -> Template:
+    """The sign-in page."""
+    return sign_in_page(next_page)
+
+
+@post("/sign-in", access=ANYONE, include_in_schema=False)
+async def post_sign_in(request: CentralRequest, parts: Wired, data: Annotated[SignInForm, FORM]) -> Response[Any]:
+    """A session cookie and the page that was asked for, or the form again: with a message, or asking for the code."""
+    try:
+        signed_in = await _signed_in(request, parts, data)
+    except CodeNeededError as needed:
+        return sign_in_page(data.next, data.name, ticket=needed.ticket)
+    except NotSignedInError as error:
+        if data.ticket:
+            return sign_in_page(data.next, data.name, str(error), 401, ticket=data.ticket)
+        return sign_in_page(data.next, data.name, "The name or the password is wrong.", 401)
+    except TooManyTriesError as error:
+        wait = f"Too many failed sign-ins. Try again in {error.wait_s:.0f} seconds."
+        return sign_in_page(data.next, data.name, wait, 429)
+    return with_session(parts, signed_in, own_page(data.next))
+
+
+async def _signed_in(request: CentralRequest, parts: Parts, data: SignInForm) -> SignedIn:
+    origin = origin_of(request)
+    if data.ticket:
+        return await parts.people.sign_in_with_code(ticket=data.ticket, code=data.code, kind="pages", origin=origin)
+    return await parts.people.sign_in(name=data.name, password=data.password, kind="pages", origin=origin)
+
+
+@post("/sign-out", access=VIEWERS, include_in_schema=False)
+async def post_sign_out(request: CentralRequest, parts: Wired) -> Redirect:
+    """End this session and no other."""
+    await parts.people.sign_out(person_of(request), actor_of(request))
+    return signed_out(parts)
+
+
+def with_session(parts: Parts, signed_in: SignedIn, page: str) -> Redirect:
+    """Go to this page with the session's cookie."""
+    secure = parts.settings.secure_cookies
+    answer = Redirect(page, status_code=303)
+    answer.set_cookie(
+        key=session_cookie(secure),
+        value=signed_in.token,
+        max_age=int(SESSION_LIFE.total_seconds()),
+        httponly=True,
+        secure=secure,
+        samesite="strict",
+    )
+    return answer
+
+
+def signed_out(parts: Parts) -> Redirect:
+    """Go to the sign-in page without a cookie."""
+    answer = Redirect("/sign-in", status_code=303)
+    answer.delete_cookie(session_cookie(parts.settings.secure_cookies))
+    return answer
+
+
+def own_page(address: str) -> str:
+    """The address if it is a path of ours, else the first page: nobody is sent elsewhere after signing in."""
+    plain = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if plain and "\\" not in address else "/"
+
+
+def sign_in_page(
+    next_page: str, name: str = "", message: str = "", status_code: int = 200, *, ticket: str = ""
+) -> Template:
+    """The form; with a ticket it asks for the one-time code only."""
+    context = {"next": own_page(next_page), "name": name, "message": message, "ticket": ticket, "person": None}
+    return Template("sign-in.html", context=context, status_code=status_code)
