@@ -1,6 +1,7 @@
 """Environment → frozen `Settings`, once. Nothing else in central reads the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,6 +10,14 @@ from typing import Final
 import msgspec
 
 PREFIX: Final = "WELLREAD_"
+
+# What examples say where a secret belongs.
+SAMPLES: Final = frozenset(
+    {"changeme", "change-me", "change_me", "changethis", "change-this", "replaceme", "replace-me", "example", "secret"}
+    | {"password", "passwort", "letmein", "wellread", "postgres", "admin", "default", "test", "todo", "xxx", "..."}
+)
+_SECRET: Final = re.compile(r"password|secret")
+_IN_URL: Final = re.compile(r"://[^/@:\s]*:([^@\s]*)@")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +96,19 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             hint = f" (did you mean {PREFIX}{near[0].upper()}?)" if near else ""
             raise ValueError(f"unknown setting: {PREFIX}{name.upper()}{hint}")
     try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         raise ValueError(f"bad setting: {error}") from error
+    refuse_samples(settings)
+    return settings
+
+
+def refuse_samples(settings: Settings) -> None:
+    """ValueError where a secret is one that stands in somebody's example: everybody knows it."""
+    for name in Settings.__struct_fields__:
+        value = str(getattr(settings, name))
+        secrets = {found[1] for found in _IN_URL.finditer(value)}
+        if _SECRET.search(name) and not name.endswith("_file"):
+            secrets.add(value)
+        if {secret.lower() for secret in secrets} & SAMPLES:
+            raise ValueError(f"{PREFIX}{name.upper()} has a secret out of an example (expected one of your own)")

@@ -110,9 +110,9 @@ async def restore(settings: Settings, source: Path, *, replace: bool, now: datet
         await _empty(connection, replace=replace)
         for name, content in _members(source):
             if name.startswith("tables/"):
-                await _put_rows(connection, metadata.tables[name.split("/")[1]], content)
+                await _put_rows(connection, _table(name), content)
             elif name.startswith(_PICTURE):
-                images.store(settings.images_dir, name.removeprefix(_PICTURE), content)
+                _put_picture(settings.images_dir, name.removeprefix(_PICTURE), content)
         for table, count in contents.rows.items():
             found = await connection.scalar(select(func.count()).select_from(metadata.tables[table]))
             if found != count:
@@ -122,7 +122,10 @@ async def restore(settings: Settings, source: Path, *, replace: bool, now: datet
         old = dict(tip._mapping) if tip.number else None
         put_back = Change("central.restore", "central", "database", old=old, new={"made_at": about.made_at})
         await record(connection, COMMAND, [put_back], now)
+    # Names are ours, never the file's: whoever makes up a backup writes nowhere else.
     for name, content_text in about.files.items():
+        if name not in _KEPT_FILES:
+            continue
         path = settings.data_dir / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(path, content_text.encode())
@@ -227,6 +230,20 @@ async def _empty(connection: AsyncConnection, *, replace: bool) -> None:
             raise BackupError(f"there are {count} rows of {table.name} here (expected an empty central, or --replace)")
         await connection.execute(delete(table))
     await connection.run_sync(freeze)
+
+
+def _table(member: str) -> Table:
+    name = member.split("/")[1]
+    if name not in metadata.tables:
+        raise BackupError(f"the backup has rows of {name[:80]!r} (expected a table of central's)")
+    return metadata.tables[name]
+
+
+def _put_picture(folder: Path, sha256: str, content: bytes) -> None:
+    try:
+        images.store(folder, sha256, content)
+    except images.ImageError as error:
+        raise BackupError(f"the backup holds a picture that is none: {error}") from error
 
 
 async def _put_rows(connection: AsyncConnection, table: Table, content: bytes) -> None:
