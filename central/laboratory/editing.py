@@ -25,6 +25,7 @@ from central.tables import memberships, placements, plates, sera, submissions, t
 from protocol.profiles import PROFILES
 
 TABLES: Final = {"submission": submissions, "test": tests, "plate": plates}
+OWN_FIELDS: Final = OF_SUBMISSION
 FIELDS: Final = {"submission": (*OF_SUBMISSION, "assignee_id"), "test": OF_TEST, "plate": OF_PLATE}
 
 
@@ -264,3 +265,12 @@ async def _is_of_site(connection: AsyncConnection, user_id: str, site_id: str) -
         )
     )
     return await connection.scalar(query) is not None
+
+
+async def code_of(connection: AsyncConnection, sites: Sites, test_id: str) -> tuple[str, str, str]:
+    """(site, submission, test) of a test; UnknownError where there is none, or it is another site's."""
+    query = _objects("test").where(tests.c.id == test_id, sites.having(submissions.c.site_id))
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise UnknownError(f"no test {test_id!r} here")
+    return row.site_id, row.submission, row.name

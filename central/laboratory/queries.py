@@ -5,16 +5,19 @@ from datetime import date, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from central.audit.chain import Actor, Change, record
+from central.audit.chain import Actor, Change, Entry, record
+from central.audit.queries import HISTORY, names_of
 from central.laboratory.known import placements_of
 from central.laboratory.states import PlateState, slowest
 from central.laboratory.worklist import Placed
 from central.people.sites import Sites
-from central.tables import comments, plates, run_records, runs, sera, submissions, tests, users
+from central.tables import audit_entries, comments, plates, run_records, runs, sera, submissions, tests, users
 
+# PostgreSQL takes 32,767 parameters in one statement.
+_CHUNK: Final = 5_000
 COMMENTED: Final = ("submission", "test", "plate", "run")
 
 
@@ -353,3 +356,46 @@ async def add_comment(
     said = Change("comment.create", kind, object_id, site, new={"comment": number, "text": text})
     await record(connection, actor, [said], now)
     return number
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """One change, as those see it who may see the thing: `who` is the name that is known today, else an id."""
+
+    number: int
+    at: datetime
+    who: str
+    action: str
+    object_kind: str
+    object_id: str
+    old: Any
+    new: Any
+    reason: str | None
+
+
+async def history(connection: AsyncConnection, sites: Sites, plan: Planned) -> tuple[HistoryEntry, ...]:
+    """What became of a submission, its tests and its plates, oldest first: the newest `HISTORY` changes."""
+    things = [("submission", plan.submission.id)]
+    for test in plan.tests:
+        things += [("test", test.id), *(("plate", plate.id) for plate in test.plates)]
+    rows: list[Row[Any]] = []
+    for at in range(0, len(things), _CHUNK):
+        column = audit_entries.c
+        some = tuple_(column.object_kind, column.object_id).in_(things[at : at + _CHUNK])
+        query = select(audit_entries).where(some, sites.having(column.site_id)).order_by(column.number.desc())
+        rows += await connection.execute(query.limit(HISTORY))
+    entries = [Entry(**row._mapping) for row in sorted(rows, key=lambda row: row.number)[-HISTORY:]]
+    names = await names_of(connection, entries)
+    return tuple(
+        HistoryEntry(
+            entry.number,
+            entry.at,
+            names.get((entry.actor_kind, entry.actor_id), entry.actor_id),
+            entry.action,
+            entry.object_kind,
+            entry.object_id,
+            None if entry.old is None else msgspec.json.decode(entry.old),
+            None if entry.new is None else msgspec.json.decode(entry.new),
+            entry.reason,
+        )
+        for entry in entries
+    )
