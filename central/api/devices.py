@@ -12,7 +12,7 @@ from central.db import reading
 from central.fleet.devices import Claim, ClaimError, create_claim, redeem, revoke
 from central.fleet.queries import DeviceRow, list_devices
 from central.intake.gaps import OutboxAccount
-from central.parts import CentralRequest, Parts, Wired, actor_of
+from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import ADMINS, ANYONE, VIEWERS
 from central.web.problems import ProblemError
 from protocol.messages import ClockQuality, Enrolment, EnrolmentRequest, OutboxDepth, Refusal, Trouble
@@ -43,6 +43,7 @@ class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
+    site_id: str
     enrolled_at: datetime
     revoked_at: datetime | None
     online: bool
@@ -84,27 +85,27 @@ class ClaimOut(msgspec.Struct, frozen=True):
 
 @get(
     "/devices",
-    access=VIEWERS,
+    access=VIEWERS.with_key("devices:read"),
     summary="List devices",
     description="With presence, backlog and the last photograph each refused.",
 )
-async def get_devices(parts: Wired) -> DevicesOut:
+async def get_devices(request: CentralRequest, parts: Wired) -> DevicesOut:
     """Every device."""
     async with reading(parts.engine) as connection:
-        rows = await list_devices(connection)
+        rows = await list_devices(connection, sites=caller_sites(request))
     return DevicesOut(tuple(device_out(row) for row in rows))
 
 
 @get(
     "/devices/{device_id:str}",
-    access=VIEWERS,
+    access=VIEWERS.with_key("devices:read"),
     summary="One device",
     description="With an account of each of its outboxes: what is here, what was refused, what is missing.",
 )
-async def get_device(parts: Wired, device_id: DevicePath) -> DeviceOut:
+async def get_device(request: CentralRequest, parts: Wired, device_id: DevicePath) -> DeviceOut:
     """One device."""
     async with reading(parts.engine) as connection:
-        rows = await list_devices(connection, device_id)
+        rows = await list_devices(connection, device_id, sites=caller_sites(request))
     if not rows:
         raise missing("device", device_id)
     return device_out(rows[0])
@@ -187,6 +188,7 @@ def device_out(row: DeviceRow) -> DeviceOut:
     return DeviceOut(
         id=row.id,
         name=row.name,
+        site_id=row.site_id,
         enrolled_at=row.enrolled_at,
         revoked_at=row.revoked_at,
         online=status is not None and status.online and row.revoked_at is None,

@@ -8,8 +8,9 @@ from litestar.params import HeaderParameter
 from litestar.response import ServerSentEvent
 
 from central.db import reading
-from central.parts import Wired
+from central.parts import CentralRequest, Wired, caller_sites
 from central.people.permissions import VIEWERS
+from central.people.sites import Sites
 from central.results.live import RunEvent, TooManyListenersError
 from central.results.queries import list_runs
 from central.web.problems import ProblemError
@@ -28,12 +29,13 @@ LastEventId = Annotated[
     summary="New runs as they are accepted",
     description="`text/event-stream`: events `run` whose id is the run's number and whose data names the plate.",
 )
-async def get_events(parts: Wired, last_event_id: LastEventId = None) -> ServerSentEvent:
+async def get_events(request: CentralRequest, parts: Wired, last_event_id: LastEventId = None) -> ServerSentEvent:
     """A stream of runs from now on, or from the last one that the listener saw."""
-    last = await _newest(parts) if last_event_id is None else int(last_event_id)
+    sites = caller_sites(request)
+    last = await _newest(parts, sites) if last_event_id is None else int(last_event_id)
 
     async def after(number: int) -> Sequence[RunEvent]:
-        return await runs_after(parts, number)
+        return await runs_after(parts, number, sites)
 
     try:
         return ServerSentEvent(parts.live.open(last, after))
@@ -41,13 +43,13 @@ async def get_events(parts: Wired, last_event_id: LastEventId = None) -> ServerS
         raise ProblemError(503, str(error), {"retry-after": "30"}) from error
 
 
-async def runs_after(parts: Wired, number: int) -> list[RunEvent]:
+async def runs_after(parts: Wired, number: int, sites: Sites) -> list[RunEvent]:
     """The runs accepted after this one, oldest first; the newest `MAX_RESUMED` of them."""
     found: list[RunEvent] = []
     after: int | None = None
     async with reading(parts.engine) as connection:
         while len(found) < MAX_RESUMED:
-            page = await list_runs(connection, after=after, limit=50)
+            page = await list_runs(connection, after=after, limit=50, sites=sites)
             fresh = [run for run in page.runs if run.number > number]
             found += [
                 RunEvent(run.number, run.id, run.device_id, run.submission, run.test, run.plate_number) for run in fresh
@@ -58,7 +60,7 @@ async def runs_after(parts: Wired, number: int) -> list[RunEvent]:
     return found[::-1]
 
 
-async def _newest(parts: Wired) -> int:
+async def _newest(parts: Wired, sites: Sites) -> int:
     async with reading(parts.engine) as connection:
-        page = await list_runs(connection, limit=1)
+        page = await list_runs(connection, limit=1, sites=sites)
     return page.runs[0].number if page.runs else 0

@@ -13,10 +13,10 @@ from litestar.response import File
 
 from central.api.paths import Sha256Path, missing
 from central.db import reading, transaction
-from central.parts import CentralRequest, Parts, Wired, device_of
+from central.parts import CentralRequest, Parts, Wired, caller_sites, device_of
 from central.people.permissions import DEVICES, VIEWERS
 from central.results import images
-from central.results.queries import ImageRow, get_image, picture_of_device
+from central.results.queries import ImageRow, get_image, picture_of_device, picture_of_sites
 from central.web.problems import ProblemError
 
 # Bytes of a request that are held before they go to disk.
@@ -27,14 +27,14 @@ _RANGE: Final = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12})")
 
 @get(
     "/images/{sha256:str}",
-    access=VIEWERS,
+    access=VIEWERS.with_key("results:read"),
     summary="A picture",
     description="JPEG or PNG, exactly as the device took it.",
 )
-async def get_picture(parts: Wired, sha256: Sha256Path) -> File | Response[None]:
+async def get_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path) -> File | Response[None]:
     """The picture's bytes; they never change, so a browser may keep them."""
     async with reading(parts.engine) as connection:
-        row = await get_image(connection, sha256)
+        row = await picture_of_sites(connection, sha256, sites=caller_sites(request))
     path = None if row is None else images.path(parts.settings.images_dir, sha256)
     if row is None or path is None:
         raise missing("picture", sha256)

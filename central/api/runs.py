@@ -9,7 +9,7 @@ from litestar import Response, get
 
 from central.api.paths import After, DeviceFilter, Limit, RunPath, SubmissionFilter, TestFilter, missing, with_query
 from central.db import reading
-from central.parts import CentralRequest, Wired
+from central.parts import CentralRequest, Wired, caller_sites
 from central.people.permissions import VIEWERS
 from central.results.aggregate import Run
 from central.results.queries import RunDetail, get_run, list_runs
@@ -94,12 +94,13 @@ class RunsOut(msgspec.Struct, frozen=True):
 
 @get(
     "/runs",
-    access=VIEWERS,
+    access=VIEWERS.with_key("results:read"),
     summary="List runs",
     description="Newest first. Follow `next` (or the `Link` header) for older ones.",
 )
 async def get_runs(
     *,
+    request: CentralRequest,
     parts: Wired,
     after: After = None,
     limit: Limit = 50,
@@ -109,7 +110,15 @@ async def get_runs(
 ) -> Response[RunsOut]:
     """A page of runs."""
     async with reading(parts.engine) as connection:
-        page = await list_runs(connection, after=after, limit=limit, submission=submission, test=test, device=device)
+        page = await list_runs(
+            connection,
+            after=after,
+            limit=limit,
+            submission=submission,
+            test=test,
+            device=device,
+            sites=caller_sites(request),
+        )
     following = None
     if page.next_after is not None:
         following = with_query(
@@ -121,14 +130,14 @@ async def get_runs(
 
 @get(
     "/runs/{run_id:str}",
-    access=VIEWERS,
+    access=VIEWERS.with_key("results:read"),
     summary="One run",
     description="With every well. The strong ETag changes when the run does.",
 )
 async def get_one_run(request: CentralRequest, parts: Wired, run_id: RunPath) -> Response[RunDetailOut | None]:
     """One run, or 304 where the caller has it."""
     async with reading(parts.engine) as connection:
-        found = await get_run(connection, run_id)
+        found = await get_run(connection, run_id, sites=caller_sites(request))
     if found is None:
         raise missing("run", run_id)
     etag = etag_of(found)

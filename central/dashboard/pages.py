@@ -58,7 +58,13 @@ async def get_runs_page(
     filters = {"submission": submission, "test": test, "device": device}
     async with reading(parts.engine) as connection:
         found = await list_runs(
-            connection, after=after, limit=PAGE_SIZE, submission=submission, test=test, device=device
+            connection,
+            after=after,
+            limit=PAGE_SIZE,
+            submission=submission,
+            test=test,
+            device=device,
+            sites=person_of(request).sites,
         )
     following = None if found.next_after is None else with_query("/", after=found.next_after, **filters)
     return page(
@@ -79,7 +85,7 @@ async def get_runs_page(
 async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -> Template:
     """One run: picture, plate map, endpoints, and what it was made with."""
     async with reading(parts.engine) as connection:
-        found = await get_run(connection, run_id)
+        found = await get_run(connection, run_id, sites=person_of(request).sites)
     if found is None:
         raise missing("run", run_id)
     return page(
@@ -161,7 +167,7 @@ async def get_devices_page(request: CentralRequest, parts: Wired) -> Template:
 async def devices_page(request: CentralRequest, parts: Parts, **values: Any) -> Template:
     """The devices page, with a fresh claim code or a message where there is one."""
     async with reading(parts.engine) as connection:
-        rows = await list_devices(connection)
+        rows = await list_devices(connection, sites=person_of(request).sites)
     devices = tuple(_line(device_out(row), parts) for row in rows)
     blank = {"claim": None, "message": None, "public_url": parts.public_url}
     return page(request, parts, "devices.html", "/devices", devices=devices, **(blank | values))
@@ -176,7 +182,7 @@ async def get_device_page(request: CentralRequest, parts: Wired, device_id: Devi
     """One device: what to look at, what it said last, its outboxes; for administrators what was refused of it."""
     admin = person_of(request).role == "admin"
     async with reading(parts.engine) as connection:
-        rows = await list_devices(connection, device_id)
+        rows = await list_devices(connection, device_id, sites=person_of(request).sites)
         letters = await list_dead_letters(connection, device=device_id, limit=LETTERS_SHOWN) if admin else ()
     if not rows:
         raise missing("device", device_id)

@@ -7,6 +7,7 @@ from sqlalchemy import false, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.intake.gaps import OutboxAccount, device_accounts
+from central.people.sites import EVERY_SITE, Sites
 from central.tables import boots, dead_letters, devices
 from protocol.messages import DeviceStatus
 
@@ -24,6 +25,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
     status: DeviceStatus | None
     status_at: datetime | None
+    site_id: str
     runs: int
     outboxes: tuple[OutboxAccount, ...] = ()
     letters: dict[str, int] = {}
@@ -48,10 +50,13 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reading_id: str | None
 
 
-async def list_devices(connection: AsyncConnection, device_id: str | None = None) -> tuple[DeviceRow, ...]:
-    """Every device, by name; or this one."""
-    names = ("id", "name", "enrolled_at", "revoked_at", "status", "status_at")
+async def list_devices(
+    connection: AsyncConnection, device_id: str | None = None, *, sites: Sites = EVERY_SITE
+) -> tuple[DeviceRow, ...]:
+    """Every device of these sites, by name; or this one."""
+    names = ("id", "name", "enrolled_at", "revoked_at", "status", "status_at", "site_id")
     query = select(*(devices.c[name] for name in names)).order_by(devices.c.name, devices.c.id)
+    query = query.where(sites.having(devices.c.site_id))
     if device_id is not None:
         query = query.where(devices.c.id == device_id)
     outboxes = await device_accounts(connection, device_id)

@@ -175,6 +175,17 @@ async def get_image(connection: AsyncConnection, sha256: str) -> ImageRow | None
     return None if row is None else ImageRow(**row._mapping)
 
 
+async def picture_of_sites(connection: AsyncConnection, sha256: str, *, sites: Sites) -> ImageRow | None:
+    """The row of a stored picture that a run of these sites names."""
+    query = (
+        select(runs.c.id)
+        .join(run_records, run_records.c.run_id == runs.c.id)
+        .where(runs.c.image_sha256 == sha256, sites.having(run_records.c.site_id))
+    )
+    named = await connection.scalar(query.limit(1))
+    return None if named is None else await get_image(connection, sha256)
+
+
 async def picture_of_device(connection: AsyncConnection, sha256: str, device_id: str) -> int | None:
     """Size in bytes of a picture that a run of this device names; None where none does (nobody asked for it)."""
     query = select(runs.c.document).where(runs.c.image_sha256 == sha256, runs.c.device_id == device_id).limit(1)

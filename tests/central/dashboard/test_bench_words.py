@@ -15,7 +15,7 @@ from tests.make import NOON
 def row(outbox: OutboxDepth | None = None, **fields: object) -> DeviceRow:
     """A device that is online with this outbox."""
     status = DeviceStatus(1, "bench-1", True, "s", NOON, outbox=outbox, clock=Clock("b", 1, "synchronised"))
-    return DeviceRow("bench-1", "Bench", NOON, None, status, NOON, 0, **fields)
+    return DeviceRow("bench-1", "Bench", NOON, None, status, NOON, "main", 0, **fields)
 
 
 def shorts(device: DeviceRow) -> list[str]:
