@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central import api, dashboard
 from central.db import make_engine
+from central.deliveries.running import deliveries_running
 from central.fleet import broker
 from central.fleet.broker import Broker
 from central.fleet.broker_child import cancelled
@@ -66,7 +67,9 @@ def create_app(
         ingest = await stack.enter_async_context(
             run_ingest(engine, mosquitto, now=now, on_runs=lambda new: _announce(live, new))
         )
-        return Parts(settings, engine, people, live, now, mosquitto, ingest)
+        parts = Parts(settings, engine, people, live, now, mosquitto, ingest)
+        await stack.enter_async_context(deliveries_running(parts.desk, now))
+        return parts
 
     def _announce(live: Live, new: Sequence[NewRun]) -> None:
         """Readings that waited at their device wake nobody: who listens finds them with the next that did not."""
