@@ -8,18 +8,29 @@ from typing import Final
 
 from litestar import Router
 
-from central.api import audit, devices, events, images, letters, operations, people, runs, submissions
+from central.api import (
+    audit,
+    devices,
+    events,
+    images,
+    letters,
+    operations,
+    people,
+    plates,
+    runs,
+    submissions,
+    unmatched,
+    worklists,
+)
 
 ROUTERS: Final = (
     Router(
         "/api/v1",
         route_handlers=[
             Router("/", route_handlers=[runs.get_runs, runs.get_one_run, events.get_events], tags=["Runs"]),
-            Router(
-                "/",
-                route_handlers=[submissions.get_submissions, submissions.get_submission, submissions.get_labware],
-                tags=["Submissions"],
-            ),
+            Router("/", route_handlers=[*submissions.HANDLERS, *plates.HANDLERS], tags=["Submissions"]),
+            Router("/", route_handlers=worklists.HANDLERS, tags=["Worklists"]),
+            Router("/", route_handlers=unmatched.HANDLERS, tags=["Matching"]),
             Router(
                 "/",
                 route_handlers=[

@@ -197,7 +197,8 @@ async def put(
     """Do what a preview says: all of it or nothing. ConflictError where it cannot be, or where it is no longer so."""
     try:
         async with transaction(engine) as connection:
-            await hold_site(connection, site_id)
+            if not await hold_site(connection, site_id):
+                raise ConflictError(f"no laboratory {site_id!r} (expected one that is registered)")
             return await put_here(connection, site_id, wanted, actor=actor, origin=origin, now=now, digest=digest)
     except IntegrityError as error:
         raise ConflictError("something of it was registered at the same moment (expected a new preview)") from error

@@ -55,12 +55,14 @@ class Known(msgspec.Struct, frozen=True):
     profiles: frozenset[str]
 
 
-async def hold_site(connection: AsyncConnection, site_id: str) -> None:
+async def hold_site(connection: AsyncConnection, site_id: str) -> bool:
     """One after the other: whoever plans something at a site holds its row until his transaction ends.
 
-    Ingest shares the row at sites where codes wait, so that no run slips between a plate and its registration.
+    Ingest shares the row at sites where codes wait, so that no run slips between a plate and its registration. False
+    where there is no such site.
     """
-    await connection.execute(select(sites.c.id).where(sites.c.id == site_id).with_for_update(key_share=True))
+    held = select(sites.c.id).where(sites.c.id == site_id).with_for_update(key_share=True)
+    return await connection.scalar(held) is not None
 
 
 async def known(connection: AsyncConnection, site_id: str, names: Iterable[str]) -> Known:

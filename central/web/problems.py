@@ -6,7 +6,7 @@ finds the line in the log. What nobody foresaw is a 500 that says nothing else.
 
 import errno
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -47,12 +47,19 @@ class Problem(msgspec.Struct, frozen=True):
 class ProblemError(Exception):
     """A refusal with its status, said by a route: `raise ProblemError(404, "no run …")`."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        """`detail` is shown to the caller."""
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        """`detail` and `errors` are shown to the caller."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+        self.errors = tuple(errors)
 
 
 def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -107,7 +114,9 @@ def _their_fault(error: Exception) -> ProblemError | None:
 
 
 def _field_errors(error: Exception) -> tuple[FieldError, ...]:
-    """Litestar's list of invalid fields, as pointers."""
+    """Litestar's list of invalid fields, as pointers; or what a route itself says."""
+    if isinstance(error, ProblemError):
+        return error.errors
     extra = getattr(error, "extra", None)
     if not isinstance(error, HTTPException) or not isinstance(extra, list):
         return ()
