@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
+from central.assays.command import profile
 from central.audit.command import audit
 from central.command import data_dir_option, json_option, load, nothing, now, on_database, print_json, read_database
 from central.copies.command import backup, import_archives, restore
 from central.laboratory.command import worklist
+from central.review.command import verify
 from central.settings import Settings
 
 
@@ -189,6 +191,8 @@ def dead_letters(limit: int, as_json: bool, data_dir: Path | None) -> None:
 main.add_command(audit)
 main.add_command(worklist)
 main.add_command(import_archives)
+main.add_command(profile)
+main.add_command(verify)
 main.add_command(backup)
 main.add_command(restore)
 

@@ -10,6 +10,7 @@ from litestar import Router
 
 from central.api import (
     audit,
+    controls,
     devices,
     events,
     images,
@@ -17,7 +18,10 @@ from central.api import (
     operations,
     people,
     plates,
+    profiles,
+    review,
     runs,
+    statistics,
     submissions,
     unmatched,
     worklists,
@@ -31,6 +35,10 @@ ROUTERS: Final = (
             Router("/", route_handlers=[*submissions.HANDLERS, *plates.HANDLERS], tags=["Submissions"]),
             Router("/", route_handlers=worklists.HANDLERS, tags=["Worklists"]),
             Router("/", route_handlers=unmatched.HANDLERS, tags=["Matching"]),
+            Router("/", route_handlers=review.HANDLERS, tags=["Review"]),
+            Router("/", route_handlers=controls.HANDLERS, tags=["Controls"]),
+            Router("/", route_handlers=profiles.HANDLERS, tags=["Assay profiles"]),
+            Router("/", route_handlers=statistics.HANDLERS, tags=["Statistics"]),
             Router(
                 "/",
                 route_handlers=[

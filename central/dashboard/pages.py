@@ -10,7 +10,6 @@ from central.api.paths import (
     After,
     DeviceFilter,
     DevicePath,
-    RunPath,
     SubmissionFilter,
     SubmissionPath,
     TestFilter,
@@ -20,13 +19,13 @@ from central.api.paths import (
 )
 from central.api.submissions import labware_url, runs_of, summaries
 from central.dashboard import bench
-from central.dashboard.words import bars, endpoint_lines, facts, heads, legend, plate_map, run_line
+from central.dashboard.words import bars, run_line
 from central.db import reading
 from central.fleet.queries import list_dead_letters, list_devices
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.people.permissions import VIEWERS
 from central.results.aggregate import display, summarise
-from central.results.queries import get_run, list_runs, list_submissions
+from central.results.queries import list_runs, list_submissions
 
 PAGE_SIZE: Final = 50
 LETTERS_SHOWN: Final = 20
@@ -78,31 +77,6 @@ async def get_runs_page(
         last_number=found.runs[0].number if found.runs else 0,
         first_link=with_query("/", **filters),
         next_link=following,
-    )
-
-
-@get("/runs/{run_id:str}", access=VIEWERS, include_in_schema=False)
-async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -> Template:
-    """One run: picture, plate map, endpoints, and what it was made with."""
-    async with reading(parts.engine) as connection:
-        found = await get_run(connection, run_id, sites=person_of(request).sites)
-    if found is None:
-        raise missing("run", run_id)
-    return page(
-        request,
-        parts,
-        "run.html",
-        "/",
-        run=run_line(found.run),
-        image_url=f"/api/v1/images/{found.run.image_sha256}" if found.run.image_stored else None,
-        picture=found.reading.picture,
-        radius_px=round(found.reading.plate.pitch_px * 0.42, 1),
-        rows=plate_map(found.reading, found.run.assay),
-        columns=found.reading.plate.columns,
-        endpoints=endpoint_lines(found.run),
-        heads=heads(found.run),
-        legend=legend(found.run),
-        facts=facts(found.run, found.reading),
     )
 
 

@@ -48,6 +48,7 @@ WELL_FLAGS: Final[dict[str, str]] = {
     "disputed": "disputed: the measurement contradicts the call",
     "no_contrast": "growth and sterility controls look alike",
     "no_blanks": "no blank well could be seen",
+    "overridden": "as a reviewer says",
     "orientation_doubted": "the plate may lie the other way round",
     "orientation_unconfirmed": "nothing in the picture shows which way the plate lies",
 }

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from central.assays.registry import assays_of
 from central.audit.chain import Actor, Change, record
 from central.db import transaction
+from central.deliveries.changes import Kind, News, announce
 from central.laboratory.states import PlateEvent, PlateState, StateError, after
 from central.people.sites import Sites
-from central.results.aggregate import current_runs
+from central.results.aggregate import Run, current_runs
 from central.results.queries import runs_of, select_runs
 from central.review.corrections import Action, Correction, CorrectionError, Step, cache_of, check_steps
 from central.review.dossier import Dossier, get_dossier
@@ -59,6 +60,8 @@ async def correct(
         if any(step.action is Action.REREAD for step in steps):
             await _raise_reread(connection, found, now)
         await record(connection, actor, [_change(step, before, seen + 1) for step in steps], now)
+        voided = any(step.action is Action.VOID for step in steps)
+        await announce(connection, [news_of(found.run, "run.voided" if voided else "run.changed")], now)
     return found
 
 
@@ -91,7 +94,13 @@ async def interpret(
         found = await _said(connection, before, user_id, now)
         change = Change("run.interpret", "run", run_id, before.run.site_id, {"version": old}, {"version": version})
         await record(connection, actor, [change], now)
+        await announce(connection, [news_of(found.run, "run.changed")], now)
     return found
+
+
+def news_of(run: Run, kind: Kind) -> News:
+    """What who reads along is told of a run."""
+    return News(kind=kind, site_id=run.site_id, run_id=run.id, plate_id=run.plate_id, revision=run.revision)
 
 
 async def take(connection: AsyncConnection, run_id: str, seen: int, sites: Sites) -> Dossier:

@@ -14,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
 from central.db import transaction
+from central.deliveries.changes import announce
+from central.deliveries.rules import raise_for
 from central.laboratory.states import PlateEvent, PlateState
 from central.people.sites import EVERY_SITE, Sites
 from central.results.aggregate import Run, mark_current
 from central.results.queries import runs_of, select_runs
 from central.review.approval import Meaning
-from central.review.changes import StaleError, UnknownRunError, move_plate
+from central.review.changes import StaleError, UnknownRunError, move_plate, news_of
 from central.review.dossier import Dossier, get_dossier
 from central.tables import plates, run_records, signatures, submissions, tests
 
@@ -60,9 +62,13 @@ async def sign(
         await connection.execute(insert(signatures), rows)
         if meaning == "approved":
             await _approve(connection, dossiers, now)
+        found = [each for one in dossiers if (each := await get_dossier(connection, one.run.id)) is not None]
+        if meaning == "approved":
+            await raise_for(connection, found, by=user_id, now=now)
         await record(connection, actor, [_change(each, row) for each, row in zip(dossiers, rows, strict=True)], now)
-        found = [await get_dossier(connection, each.run.id) for each in dossiers]
-    return tuple(each for each in found if each is not None)
+        if meaning == "approved":
+            await announce(connection, [news_of(each.run, "run.approved") for each in found], now)
+    return tuple(found)
 
 
 def against(dossier: Dossier, meaning: Meaning, user_id: str) -> tuple[str, ...]:

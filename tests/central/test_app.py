@@ -36,6 +36,10 @@ VALUES = {
     "file_path": "style.css",
     "path": "nothing",
     "number": "999",
+    "test_id": make_reading_id(999),
+    "control_id": make_reading_id(999),
+    "profile": "hi-none",
+    "version": "999",
 }
 REFUSED = {401, 403}
 

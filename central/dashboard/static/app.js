@@ -58,6 +58,16 @@ function connectWells(plate) {
   $("#rings")?.addEventListener("change", (event) => $(".wells").classList.toggle("off", !event.target.checked));
 }
 
+// ---- review: n and p to the next and the previous run, a accepts; Enter on a well chooses it
+
+function listenForKeys() {
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+    if (event.key === "Enter") event.target.closest("td[data-well]")?.querySelector("a.pick")?.click();
+    else $(`[data-key="${CSS.escape(event.key)}"]`)?.click();
+  });
+}
+
 // ---- the list of runs: told by server-sent events, or asking every few seconds where those do not come through
 
 function keepFresh(sign) {
@@ -118,4 +128,5 @@ function keepFresh(sign) {
 
 showLocalTimes(document);
 if ($("#plate")) connectWells($("#plate"));
+listenForKeys();
 if ($("#live")) keepFresh($("#live"));
