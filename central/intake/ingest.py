@@ -15,13 +15,14 @@ from sqlalchemy import Executable, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import DATABASE_ERRORS, insert_ignore, row_at_fault, transaction
+from central.deliveries.changes import News, announce
 from central.fleet.devices import record_status
 from central.intake.decide import Answers, HeldRun, answers, decide
 from central.intake.gaps import record_places
 from central.intake.letters import keep_letters
 from central.intake.plan import Delivery, Place, Planned, Refused, plan, plan_state, refuse
 from central.laboratory.matching import record_runs
-from central.tables import devices, images, other_places, runs
+from central.tables import devices, images, other_places, run_records, runs
 
 
 class DatabaseUnavailableError(Exception):
@@ -126,8 +127,17 @@ async def _commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: 
         await record_places(connection, places)
         missing = await _missing_pictures(connection, decision.accepted)
         await keep_letters(connection, decision.refused, now)
+        await _announce(connection, [run.id for run in new], now)
     repeated = len(decision.accepted) - len(new)
     return Outcome(answers(decision, missing, now), new, repeated, len(decision.refused))
+
+
+async def _announce(connection: AsyncConnection, ids: Sequence[str], now: datetime) -> None:
+    """Tell who reads along; last, because whoever does it next waits for us."""
+    columns = (run_records.c.run_id, run_records.c.site_id, run_records.c.plate_id, run_records.c.revision)
+    known = {row.run_id: row for row in await connection.execute(select(*columns).where(run_records.c.run_id.in_(ids)))}
+    news = [News(kind="run.accepted", **known[run_id]._mapping) for run_id in ids]
+    await announce(connection, news, now)
 
 
 async def _enrolled(connection: AsyncConnection, ids: set[str]) -> set[str]:
