@@ -23,6 +23,7 @@ from central.api import (
     runs,
     statistics,
     submissions,
+    trends,
     unmatched,
     worklists,
 )
@@ -32,7 +33,9 @@ ROUTERS: Final = (
         "/api/v1",
         route_handlers=[
             Router("/", route_handlers=[runs.get_runs, runs.get_one_run, events.get_events], tags=["Runs"]),
-            Router("/", route_handlers=[*submissions.HANDLERS, *plates.HANDLERS], tags=["Submissions"]),
+            Router(
+                "/", route_handlers=[*submissions.HANDLERS, *plates.HANDLERS, *trends.HANDLERS], tags=["Submissions"]
+            ),
             Router("/", route_handlers=worklists.HANDLERS, tags=["Worklists"]),
             Router("/", route_handlers=unmatched.HANDLERS, tags=["Matching"]),
             Router("/", route_handlers=review.HANDLERS, tags=["Review"]),

@@ -424,15 +424,6 @@ async def whole(parts: Parts, sites: Sites, name: str, site: str | None) -> tupl
         return await planned(connection, row), runs
 
 
-async def runs_of(parts: Parts, submission: str) -> tuple[Run, ...]:
-    """The runs of a submission, 404 where there are none."""
-    async with reading(parts.engine) as connection:
-        runs = await submission_runs(connection, submission)
-    if not runs:
-        raise missing("submission", submission)
-    return runs
-
-
 def summaries(submission: str, runs: tuple[Run, ...]) -> tuple[Summary, tuple[Summary, ...]]:
     """The whole submission, then each of its tests by name."""
     tests = sorted({run.test for run in runs if run.test is not None})

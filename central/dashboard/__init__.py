@@ -14,7 +14,7 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from central.api.paths import segment
-from central.dashboard import assays, audit, forms, pages, review, sign_in
+from central.dashboard import assays, audit, forms, laboratory, pages, review, sign_in
 from central.dashboard.bench import holes, size
 from central.dashboard.words import utc
 
@@ -24,12 +24,12 @@ ROUTER: Final = Router(
     "/",
     route_handlers=[
         pages.get_runs_page,
-        pages.get_submissions_page,
-        pages.get_submission_page,
+        *laboratory.HANDLERS,
         pages.get_devices_page,
         pages.get_device_page,
         audit.get_audit_page,
         *review.HANDLERS,
+        *deliveries.HANDLERS,
         *assays.HANDLERS,
         sign_in.get_sign_in,
         sign_in.post_sign_in,

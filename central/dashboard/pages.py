@@ -11,21 +11,18 @@ from central.api.paths import (
     DeviceFilter,
     DevicePath,
     SubmissionFilter,
-    SubmissionPath,
     TestFilter,
-    from_segment,
     missing,
     with_query,
 )
-from central.api.submissions import labware_url, runs_of, summaries
 from central.dashboard import bench
-from central.dashboard.words import bars, run_line
+from central.dashboard.words import run_line
 from central.db import reading
 from central.fleet.queries import list_dead_letters, list_devices
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.people.permissions import VIEWERS
-from central.results.aggregate import display, summarise
-from central.results.queries import list_runs, list_submissions
+from central.results.aggregate import Statistics, display
+from central.results.queries import list_runs
 
 PAGE_SIZE: Final = 50
 LETTERS_SHOWN: Final = 20
@@ -80,42 +77,7 @@ async def get_runs_page(
     )
 
 
-@get("/submissions", access=VIEWERS, include_in_schema=False)
-async def get_submissions_page(request: CentralRequest, parts: Wired) -> Template:
-    """Submissions, the one with the newest run first."""
-    async with reading(parts.engine) as connection:
-        rows = await list_submissions(connection)
-    return page(request, parts, "submissions.html", "/submissions", submissions=rows)
-
-
-@get("/submissions/{submission:str}", access=VIEWERS, include_in_schema=False)
-async def get_submission_page(
-    request: CentralRequest, parts: Wired, submission: SubmissionPath, test: TestFilter = None
-) -> Template:
-    """One submission: distribution, statistics, plates with the reading that counts, CSV."""
-    name = from_segment(submission)
-    runs = await runs_of(parts, name)
-    whole, tests = summaries(name, runs)
-    if test is not None:
-        runs = tuple(run for run in runs if run.test == test)
-        whole = summarise(name, test, runs)
-        if not runs:
-            raise missing("test", test)
-    return page(
-        request,
-        parts,
-        "submission.html",
-        "/submissions",
-        summary=whole,
-        tests=tests,
-        bars=bars(whole.distribution),
-        figures=_figures(whole.statistics),
-        runs=sorted((run_line(run) for run in runs), key=lambda run: (run.test or "", run.plate_number or "")),
-        labware_url=labware_url(name, test),
-    )
-
-
-def _figures(statistics: Any) -> tuple[tuple[str, str], ...]:
+def figures(statistics: Statistics | None) -> tuple[tuple[str, str], ...]:
     """Statistics as people read them, rounded half up."""
     if statistics is None:
         return ()
