@@ -10,7 +10,9 @@ from litestar import Router
 
 from central.api import (
     audit,
+    changes,
     controls,
+    deliveries,
     devices,
     events,
     images,
@@ -39,6 +41,8 @@ ROUTERS: Final = (
             Router("/", route_handlers=worklists.HANDLERS, tags=["Worklists"]),
             Router("/", route_handlers=unmatched.HANDLERS, tags=["Matching"]),
             Router("/", route_handlers=review.HANDLERS, tags=["Review"]),
+            Router("/", route_handlers=[changes.get_changes], tags=["Changes"]),
+            Router("/", route_handlers=deliveries.HANDLERS, tags=["Deliveries"]),
             Router("/", route_handlers=controls.HANDLERS, tags=["Controls"]),
             Router("/", route_handlers=profiles.HANDLERS, tags=["Assay profiles"]),
             Router("/", route_handlers=statistics.HANDLERS, tags=["Statistics"]),
