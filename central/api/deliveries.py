@@ -33,7 +33,9 @@ from central.web.revisions import revision_tag, seen_revision, stale
 
 _ID: str = r"^[0-9a-f-]{36}$"
 IdPath = Annotated[str, PathParameter(pattern=_ID, description="Its id.")]
-StateFilter = Annotated[DeliveryState | None, QueryParameter(description="Only deliveries that are here.")]
+StateFilter = Annotated[
+    DeliveryState | None, QueryParameter(name="state", description="Only deliveries that are here.")
+]
 RuleFilter = Annotated[str | None, QueryParameter(pattern=_ID, description="Only deliveries by this rule.")]
 Before = Annotated[
     str | None, QueryParameter(pattern=r"^[0-9TZ:.+-]{1,40}_[0-9a-f-]{36}$", description="`next` of the page before.")
@@ -218,7 +220,7 @@ async def get_deliveries(
     *,
     request: CentralRequest,
     parts: Wired,
-    state: StateFilter = None,
+    at: StateFilter = None,
     rule: RuleFilter = None,
     before: Before = None,
     limit: Limit = 50,
@@ -228,14 +230,14 @@ async def get_deliveries(
         found = await list_deliveries(
             connection,
             caller_sites(request),
-            state=None if state is None else state.value,
+            state=None if at is None else at.value,
             rule_id=rule,
             before=None if before is None else cursor_of(before),
             limit=limit,
         )
     following = None
     if len(found) == limit:
-        following = with_query("/api/v1/deliveries", state=state, rule=rule, before=next_cursor(found), limit=limit)
+        following = with_query("/api/v1/deliveries", state=at, rule=rule, before=next_cursor(found), limit=limit)
     links = {"link": f'<{following}>; rel="next"'} if following else {}
     return Response(DeliveriesOut(found, following), headers=links)
 

@@ -47,10 +47,10 @@ class RuleForm(msgspec.Struct, frozen=True):
 
 @get("/deliveries", access=VIEWERS, include_in_schema=False)
 async def get_deliveries_page(
-    *, request: CentralRequest, parts: Wired, state: StateFilter = None, before: Before = None
+    *, request: CentralRequest, parts: Wired, at: StateFilter = None, before: Before = None
 ) -> Template:
     """Deliveries, newest first; for administrators the rules."""
-    return await deliveries_page(request, parts, state=state, before=before)
+    return await deliveries_page(request, parts, state=at, before=before)
 
 
 async def deliveries_page(

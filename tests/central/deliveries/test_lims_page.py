@@ -1,0 +1,84 @@
+"""docs/lims.md is followed as a new integrator would: its code runs against a real central, its table is the truth."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central.audit.chain import COMMAND
+from central.deliveries.dialect import Dialect, shipped
+from central.people.keys import create_key
+from central.settings import Settings
+from tests.central.review.reviews import accept, override, people, read_plate, say, sign, withhold
+from tests.central.web import serving
+from tests.make import NOON, make_wells
+
+pytestmark = pytest.mark.anyio
+PAGE = Path(__file__).parents[3] / "docs" / "lims.md"
+
+
+def puller() -> str:
+    """The program on the page."""
+    found = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+async def pull(url: str, key: str, folder: Path) -> list[str]:
+    """Run it once in its folder; every line that it has written so far."""
+    program = folder / "puller.py"
+    program.write_text(puller())
+    environment = {"WELLREAD": url, "KEY": key, "PATH": os.environ["PATH"]}
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, str(program)], cwd=folder, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    written = folder / "titres.csv"
+    return written.read_text().splitlines() if written.exists() else []
+
+
+async def test_the_program_on_the_page_gets_each_approved_titre_once(
+    engine: AsyncEngine, settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lims"
+    folder.mkdir()
+    rita = (await people(engine))["rita"]
+    run_id = await read_plate(engine, wells=make_wells(6))
+    _, key = await create_key(
+        engine, title="LIMS", site_id="main", scopes=["results:read"], expires_at=NOON + timedelta(days=1),
+        actor=COMMAND, now=NOON,
+    )  # fmt: skip
+    async with serving(settings) as (url, _):
+        assert await pull(url, key, folder) == []  # nobody has approved it
+        await say(engine, rita, accept(), withhold("H"))
+        await sign(engine, rita)
+        first = await pull(url, key, folder)
+        assert [line.split(",")[5:7] for line in first] == [[row, "6"] for row in "ABCDEFG"]
+        assert await pull(url, key, folder) == first  # nothing new
+        await say(engine, rita, override("A6"))
+        await say(engine, rita, accept())
+        await sign(engine, rita)
+        again = (await pull(url, key, folder))[len(first) :]
+        assert [line.split(",")[5:7] for line in again] == [["A", "5"], *([row, "6"] for row in "BCDEFG")]
+        assert {line.split(",")[0] for line in again} == {run_id}
+
+
+def test_the_program_on_the_page_has_forty_lines() -> None:
+    assert len([line for line in puller().splitlines() if line.strip()]) <= 40
+
+
+def test_the_page_lists_every_dialect() -> None:
+    text = PAGE.read_text()
+    for dialect in shipped().values():
+        assert f"| `{dialect.name}` | {dialect.title} |" in text
+
+
+def test_the_page_explains_every_field_of_a_dialect() -> None:
+    explained = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
+    assert set(Dialect.__struct_fields__) <= explained
