@@ -16,6 +16,7 @@ from central.api import (
     devices,
     events,
     images,
+    keys,
     letters,
     operations,
     people,
@@ -23,10 +24,13 @@ from central.api import (
     profiles,
     review,
     runs,
+    sessions,
+    sites,
     statistics,
     submissions,
     trends,
     unmatched,
+    users,
     worklists,
 )
 
@@ -40,12 +44,6 @@ ROUTERS: Final = (
             ),
             Router("/", route_handlers=worklists.HANDLERS, tags=["Worklists"]),
             Router("/", route_handlers=unmatched.HANDLERS, tags=["Matching"]),
-            Router("/", route_handlers=review.HANDLERS, tags=["Review"]),
-            Router("/", route_handlers=[changes.get_changes], tags=["Changes"]),
-            Router("/", route_handlers=deliveries.HANDLERS, tags=["Deliveries"]),
-            Router("/", route_handlers=controls.HANDLERS, tags=["Controls"]),
-            Router("/", route_handlers=profiles.HANDLERS, tags=["Assay profiles"]),
-            Router("/", route_handlers=statistics.HANDLERS, tags=["Statistics"]),
             Router(
                 "/",
                 route_handlers=[
@@ -64,6 +62,14 @@ ROUTERS: Final = (
                 route_handlers=[people.post_token, people.post_refresh, people.delete_token, people.get_me],
                 tags=["People"],
             ),
+            Router("/", route_handlers=[*sessions.HANDLERS, *users.HANDLERS], tags=["People"]),
+            Router("/", route_handlers=[*keys.HANDLERS, *sites.HANDLERS], tags=["Keys and sites"]),
+            Router("/", route_handlers=review.HANDLERS, tags=["Review"]),
+            Router("/", route_handlers=[changes.get_changes], tags=["Changes"]),
+            Router("/", route_handlers=deliveries.HANDLERS, tags=["Deliveries"]),
+            Router("/", route_handlers=controls.HANDLERS, tags=["Controls"]),
+            Router("/", route_handlers=profiles.HANDLERS, tags=["Assay profiles"]),
+            Router("/", route_handlers=statistics.HANDLERS, tags=["Statistics"]),
             Router(
                 "/", route_handlers=[letters.get_dead_letters, letters.get_dead_letter_payload], tags=["Dead letters"]
             ),
