@@ -15,6 +15,7 @@ from protocol.topics import CENTRAL_STATE, CHANNELS, PREFIX, Channel
 _OF_CHANNEL: Final[dict[Channel, type[msgspec.Struct]]] = {
     "state": messages.DeviceStatus,
     "reading": messages.ReadingEnvelope,
+    "readings": messages.ReadingBatch,
     "ledger": messages.Ledger,
     "ack": messages.Ack,
 }
@@ -26,8 +27,9 @@ def asyncapi() -> dict[str, Any]:
     """The whole description, ready for JSON."""
     kinds: tuple[type[msgspec.Struct], ...] = (*_OF_CHANNEL.values(), messages.CentralStatus)
     _, schemas = msgspec.json.schema_components([*kinds, messages.PlateReading], ref_template=_SCHEMAS)
-    # A raw field may hold anything; what it holds here is a reading.
+    # A raw field may hold anything; what it holds here is a reading, or a reading's envelope.
     schemas["ReadingEnvelope"]["properties"]["reading"] = {"$ref": _SCHEMAS.format(name="PlateReading")}
+    schemas["ReadingBatch"]["properties"]["envelopes"]["items"] = {"$ref": _SCHEMAS.format(name="ReadingEnvelope")}
     channels = {name: _device_channel(name, who, what) for name, (who, what) in CHANNELS.items()}
     operations = {_verb(who) + name.title(): _operation(name, _verb(who)) for name, (who, _) in CHANNELS.items()}
     return {

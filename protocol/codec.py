@@ -6,13 +6,14 @@ re-encoded, so a digest holds from the camera to the export.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 import zstandard
 
 from protocol.errors import LocalProtocolError, RemoteProtocolError
-from protocol.messages import VERSION, PlateReading, ReadingEnvelope
+from protocol.messages import VERSION, PlateReading, ReadingBatch, ReadingEnvelope
 from protocol.plate import FORMATS
 
 # A 1536-well reading is about 250 kB of JSON and 40 kB compressed; both limits leave room, neither leaves a bomb.
@@ -37,9 +38,19 @@ def encode(message: msgspec.Struct) -> bytes:
 
 def decode(wire: bytes, kind: type[_Message]) -> _Message:
     """The message of this kind in these wire bytes; RemoteProtocolError names what is wrong with them."""
-    document = decompress(wire)
-    _check_version(document)
-    return _decode_json(document, kind)
+    return decode_document(decompress(wire), kind)
+
+
+def decode_document(document: bytes | msgspec.Raw, kind: type[_Message]) -> _Message:
+    """The same from the JSON in wire bytes."""
+    try:
+        message = _decode_json(document, kind)
+    except RemoteProtocolError:
+        # Of a version that we do not read it need not fit either.
+        _check_version(_decode_json(document, _Versioned))
+        raise
+    _check_version(message)
+    return message
 
 
 def encode_reading(reading: PlateReading) -> bytes:
@@ -49,8 +60,7 @@ def encode_reading(reading: PlateReading) -> bytes:
 
 def decode_reading(document: bytes) -> PlateReading:
     """The reading in its canonical JSON, with its version and well names checked."""
-    _check_version(document)
-    reading = _decode_json(document, PlateReading)
+    reading = decode_document(document, PlateReading)
     _check_wells(reading)
     return reading
 
@@ -60,9 +70,18 @@ def digest(document: bytes) -> str:
     return hashlib.sha256(document).hexdigest()
 
 
-def envelope(reading: bytes, *, device_id: str, epoch: str, seq: int, historical: bool) -> ReadingEnvelope:
-    """The envelope for a reading's canonical JSON."""
-    return ReadingEnvelope(VERSION, device_id, epoch, seq, historical, digest(reading), msgspec.Raw(reading))
+def envelope(
+    reading: bytes, *, device_id: str, epoch: str, seq: int, historical: bool, known_digest: str | None = None
+) -> ReadingEnvelope:
+    """The envelope for a reading's canonical JSON. `known_digest` is one that was just proven of these bytes."""
+    proven = known_digest or digest(reading)
+    return ReadingEnvelope(VERSION, device_id, epoch, seq, historical, proven, msgspec.Raw(reading))
+
+
+def encode_batch(envelopes: Sequence[ReadingEnvelope]) -> bytes:
+    """Wire bytes of several readings of one device."""
+    enclosed = tuple(msgspec.Raw(_encoder.encode(one)) for one in envelopes)
+    return encode(ReadingBatch(VERSION, envelopes[0].device_id, enclosed))
 
 
 def open_envelope(message: ReadingEnvelope) -> tuple[PlateReading, bytes]:
@@ -80,14 +99,16 @@ def open_envelope(message: ReadingEnvelope) -> tuple[PlateReading, bytes]:
 
 
 def compress(document: bytes) -> bytes:
-    """zstd level 3: 96 wells from 9 kB to 2 kB in about 20 µs. With a checksum, which whoever unpacks it verifies.
+    """zstd level 1, with a checksum, which whoever unpacks it verifies.
+
+    Of a measured plate of 96 wells 1 leaves 4.2 of 25.8 kB in 63 µs, 3 takes 84 µs and leaves no less (2026-11-21).
 
     A reading proves itself by its digest, but nothing else does so for where it belongs: of all single bits of a
     message 0.7 % turned one place into another (measured 2026-11-21).
     """
     if len(document) > MAX_MESSAGE_BYTES:
         raise LocalProtocolError(f"message of {len(document)} bytes (expected at most {MAX_MESSAGE_BYTES})")
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(document)
+    return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(document)
 
 
 def decompress(wire: bytes) -> bytes:
@@ -97,8 +118,11 @@ def decompress(wire: bytes) -> bytes:
     if not wire.startswith(_ZSTD_MAGIC):
         raise RemoteProtocolError("undecodable", f"starts with {wire[:4]!r} (expected a zstd frame)")
     try:
-        reader = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).stream_reader(wire)
-        document = reader.read(MAX_MESSAGE_BYTES + 1)
+        unpacker, size = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024), zstandard.frame_content_size(wire)
+        if 0 < size <= MAX_MESSAGE_BYTES:
+            return unpacker.decompress(wire, max_output_size=size)
+        # Without a size, or with one that is not to be believed.
+        document = unpacker.stream_reader(wire).read(MAX_MESSAGE_BYTES + 1)
     except (zstandard.ZstdError, MemoryError) as error:
         raise RemoteProtocolError("undecodable", f"not a whole zstd frame: {error}") from error
     if len(document) > MAX_MESSAGE_BYTES:
@@ -106,15 +130,15 @@ def decompress(wire: bytes) -> bytes:
     return document
 
 
-def _decode_json(document: bytes, kind: type[_Message]) -> _Message:
+def _decode_json(document: bytes | msgspec.Raw, kind: type[_Message]) -> _Message:
     try:
         return msgspec.json.decode(document, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError("undecodable", f"not a {kind.__name__}: {error}") from error
 
 
-def _check_version(document: bytes) -> None:
-    version = _decode_json(document, _Versioned).v
+def _check_version(message: msgspec.Struct) -> None:
+    version = getattr(message, "v", None)
     if version not in READABLE_VERSIONS:
         expected = " or ".join(map(str, READABLE_VERSIONS))
         raise RemoteProtocolError("unsupported_version", f"version {version} (expected {expected})")

@@ -87,6 +87,16 @@ LONGEST_RETRY_S: Final = 300.0
 
 # Readings without an answer at one time: more only fills the broker's memory, fewer leaves a fast line idle.
 SEND_WINDOW: Final = 32
+# Of a backlog it may become so many, while answers are quick; slow ones halve it. So a reader that comes home alone has
+# all of central, and one of a hundred its share, with no queue in the broker that a live reading would wait behind.
+WIDEST_WINDOW: Final = 256
+QUICK_ANSWER_S: Final = 0.4
+SLOW_ANSWER_S: Final = 0.8
+# Readings of a backlog in one message, and their bytes before packing: plates of 1536 wells have 250 kB each.
+MOST_IN_BATCH: Final = 32
+MOST_BATCH_BYTES: Final = 1024 * 1024
+# So often a reading is sent among others; without an answer it then goes alone, so that a bad one holds up no others.
+SENT_TOGETHER: Final = 2
 
 
 def retry_delay_s(attempt: int, jitter: float) -> float:

@@ -206,6 +206,18 @@ class ReadingEnvelope(msgspec.Struct, frozen=True):
     reading: msgspec.Raw
 
 
+class ReadingBatch(msgspec.Struct, frozen=True):
+    """Several readings of a backlog in one message, each a whole `ReadingEnvelope`: central answers each by itself.
+
+    Only to a central whose status says `batches`. What got no answer twice goes alone, so that one bad reading holds
+    up no others.
+    """
+
+    v: int
+    device_id: DeviceId
+    envelopes: tuple[msgspec.Raw, ...]
+
+
 class Rejection(msgspec.Struct, frozen=True):
     """A reading that central will never accept, and why; the device keeps it. `id` is None if it was unreadable."""
 
@@ -319,13 +331,17 @@ class DeviceStatus(msgspec.Struct, frozen=True):
 
 
 class CentralStatus(msgspec.Struct, frozen=True):
-    """Retained presence of central: devices hold back while it is away. `min_v`…`max_v` are the versions it reads."""
+    """Retained presence of central: devices hold back while it is away. `min_v`…`max_v` are the versions it reads.
+
+    `batches`: it takes a `ReadingBatch`.
+    """
 
     v: int
     online: bool
     instance: str
     min_v: int = VERSION
     max_v: int = VERSION
+    batches: bool = False
 
 
 class EnrolmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from protocol.topics import CENTRAL_STATE, CHANNELS, PREFIX, broker_acl
 
 _MESSAGES: Final[tuple[type[msgspec.Struct], ...]] = (
     messages.ReadingEnvelope,
+    messages.ReadingBatch,
     messages.PlateReading,
     messages.Well,
     messages.Streak,
@@ -72,7 +73,9 @@ def _delivery() -> str:
     ]
     return (
         "## The life of a reading\n\n"
-        f"At most {delivery.SEND_WINDOW} readings wait for an answer at one time. Without one a reading is sent again "
+        f"At most {delivery.SEND_WINDOW} readings wait for an answer at one time; of a backlog up to "
+        f"{delivery.WIDEST_WINDOW}, {delivery.MOST_IN_BATCH} to a message, as long as answers come within "
+        f"{delivery.QUICK_ANSWER_S:g} s. Without one a reading is sent again "
         f"after {delivery.FIRST_RETRY_S:g} s, doubling up to {delivery.LONGEST_RETRY_S:g} s, ±20 %.\n\n"
         "| state | event | next state |\n|---|---|---|\n" + "\n".join(rows)
     )

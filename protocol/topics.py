@@ -11,18 +11,20 @@ from protocol.errors import LocalProtocolError, RemoteProtocolError
 PREFIX: Final = "wellread/v1"
 CENTRAL: Final = "central"
 
-Channel = Literal["state", "reading", "ledger", "ack"]
+Channel = Literal["state", "reading", "readings", "ledger", "ack"]
 
 # direction: who may publish; the other side may subscribe
 CHANNELS: Final[dict[Channel, tuple[Literal["device", "central"], str]]] = {
     "state": ("device", "retained birth, heartbeat and last will: DeviceStatus"),
     "reading": ("device", "QoS 1: ReadingEnvelope"),
+    "readings": ("device", "QoS 1, from a backlog: ReadingBatch"),
     "ledger": ("device", "QoS 1, at birth and once a day: Ledger"),
     "ack": ("central", "QoS 1, after the commit: Ack"),
 }
 
 CENTRAL_STATE: Final = f"{PREFIX}/{CENTRAL}/state"
 ALL_READINGS: Final = f"{PREFIX}/+/reading"
+ALL_BATCHES: Final = f"{PREFIX}/+/readings"
 ALL_STATES: Final = f"{PREFIX}/+/state"
 ALL_LEDGERS: Final = f"{PREFIX}/+/ledger"
 

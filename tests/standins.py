@@ -7,7 +7,7 @@ from datetime import timedelta
 from edge_agent.clock import Moment
 from edge_agent.link.conversation import Message
 from protocol import codec, topics
-from protocol.messages import VERSION, Ack, CentralStatus, ReadingEnvelope, Rejection
+from protocol.messages import VERSION, Ack, CentralStatus, ReadingBatch, ReadingEnvelope, Rejection
 from tests.make import NOON
 
 Receiver = Callable[[str, bytes], None]
@@ -59,9 +59,13 @@ class FakeCentral:
     def received(self, topic: str, payload: bytes) -> None:
         """A message of a device; all but readings are ignored."""
         device, channel = topics.parse_topic(topic)
-        if channel != "reading":
-            return
-        envelope = codec.decode(payload, ReadingEnvelope)
+        if channel == "reading":
+            self._take(device, codec.decode(payload, ReadingEnvelope))
+        if channel == "readings":
+            for enclosed in codec.decode(payload, ReadingBatch).envelopes:
+                self._take(device, codec.decode_document(enclosed, ReadingEnvelope))
+
+    def _take(self, device: str, envelope: ReadingEnvelope) -> None:
         reading, _ = codec.open_envelope(envelope)
         ack = Ack(VERSION, envelope.epoch, rejected=(Rejection(reading.id, envelope.seq, "conflict", "other content"),))
         if reading.id not in self._reject:
@@ -70,11 +74,11 @@ class FakeCentral:
         self._answer(topics.topic(device, "ack"), codec.encode(ack))
 
     @staticmethod
-    def presence(*, online: bool) -> tuple[str, bytes]:
+    def presence(*, online: bool, batches: bool = False) -> tuple[str, bytes]:
         """Central's retained state."""
-        return topics.CENTRAL_STATE, codec.encode(CentralStatus(VERSION, online, "central-1"))
+        return topics.CENTRAL_STATE, codec.encode(CentralStatus(VERSION, online, "central-1", batches=batches))
 
 
 def readings(messages: list[Message]) -> list[str]:
     """The ids of the readings among messages to publish."""
-    return [message.reading_id for message in messages if message.reading_id is not None]
+    return [one for message in messages for one in message.reading_ids]

@@ -43,7 +43,7 @@ def configuration(folder: Path, port: int, *, user: str | None) -> str:
         "use_username_as_clientid true",
         # Without it a client that waits for acknowledgements is twenty times slower (Nagle and delayed ACK).
         "set_tcp_nodelay true",
-        # The default of 1000 silently drops what was acknowledged; devices have 32 in flight each.
+        # The default of 1000 silently drops what was acknowledged; devices have 32 messages in flight each, or fewer.
         "max_queued_messages 100000",
         # Twice what the protocol allows: a message that is too large still reaches central, which answers it.
         f"max_packet_size {2 * MAX_WIRE_BYTES}",

@@ -20,7 +20,7 @@ from central.fleet.devices import record_status
 from central.intake.decide import Answers, HeldRun, answers, decide
 from central.intake.gaps import record_places
 from central.intake.letters import keep_letters
-from central.intake.plan import Delivery, Place, Planned, Refused, plan, plan_state, refuse
+from central.intake.plan import Delivery, Place, Planned, Refused, plan_message, plan_state, refuse
 from central.laboratory.matching import record_runs
 from central.tables import devices, images, other_places, run_records, runs
 
@@ -59,7 +59,7 @@ class Outcome:
 
 async def ingest(engine: AsyncEngine, deliveries: Sequence[Delivery], *, now: datetime) -> Outcome:
     """Plan and commit a batch and say what to answer."""
-    return await commit(engine, [plan(delivery, now) for delivery in deliveries], now)
+    return await commit(engine, [each for delivery in deliveries for each in plan_message(delivery, now)], now)
 
 
 async def commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: datetime) -> Outcome:

@@ -23,7 +23,7 @@ from central.fleet.devices import BrokerAddress
 from central.intake.plan import Delivery
 from protocol.codec import encode
 from protocol.messages import VERSION, Ack, CentralStatus
-from protocol.topics import ALL_LEDGERS, ALL_READINGS, ALL_STATES, CENTRAL, CENTRAL_STATE, topic
+from protocol.topics import ALL_BATCHES, ALL_LEDGERS, ALL_READINGS, ALL_STATES, CENTRAL, CENTRAL_STATE, topic
 
 RECEIVE_MAXIMUM: Final = 400
 
@@ -45,7 +45,7 @@ class Message:
 
     @property
     def channel(self) -> str:
-        """`reading`, `state` or `ledger`."""
+        """`reading`, `readings`, `state` or `ledger`."""
         return self.delivery.topic.rpartition("/")[2]
 
     def answer(self, device_id: str, ack: Ack) -> None:
@@ -119,7 +119,7 @@ class Link:
             self._client.ack(message.mid, message.qos)
 
     def _status(self, *, online: bool) -> bytes:
-        return encode(CentralStatus(VERSION, online, self._instance))
+        return encode(CentralStatus(VERSION, online, self._instance, batches=True))
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if reason.is_failure:
@@ -127,7 +127,7 @@ class Link:
             return
         self._connection += 1
         self._loop.call_soon_threadsafe(self._begin_again)
-        client.subscribe([(ALL_READINGS, 1), (ALL_STATES, 1), (ALL_LEDGERS, 1)])
+        client.subscribe([(name, 1) for name in (ALL_READINGS, ALL_BATCHES, ALL_STATES, ALL_LEDGERS)])
 
     def _on_subscribe(self, client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
         """Only now would a reading reach us, so only now is central there."""

@@ -19,13 +19,16 @@ from central.fleet.broker_child import cancelled
 from central.intake.accounts import Accounts
 from central.intake.ingest import DatabaseUnavailableError, NewRun, commit, record_states
 from central.intake.link import RECEIVE_MAXIMUM, Link, Message
-from central.intake.plan import Planned, Refused, plan
+from central.intake.plan import Planned, Refused, plan_message
 from protocol.messages import Ack
 from protocol.topics import CENTRAL_STATE, PREFIX
 
-# A batch is what arrives within this time, up to this many: one synced commit for all of them.
+# A batch is what arrives within this time, up to so many messages or bytes: one synced commit for all of them. The
+# bytes are those of some hundred plates of 96 wells: more, and a live reading waits behind a backlog.
 _BATCH_S: Final = 0.015
 _BATCH: Final = RECEIVE_MAXIMUM // 2
+_BATCH_BYTES: Final = 384 * 1024
+_READINGS: Final = ("reading", "readings")
 
 _FIRST_RETRY_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 5.0
@@ -75,7 +78,7 @@ class Ingest:
     async def _plan_batches(self) -> None:
         while True:
             batch = await self._next_batch()
-            readings = [message for message in batch if message.channel == "reading"]
+            readings = [message for message in batch if message.channel in _READINGS]
             try:
                 plans = await asyncio.to_thread(_planned, readings, self._now()) if readings else []
             except Exception:  # noqa: BLE001  a main loop: which message it is will be seen when each is taken alone
@@ -89,10 +92,12 @@ class Ingest:
 
     async def _next_batch(self) -> list[Message]:
         batch = [await self._messages.get()]
+        size = len(batch[0].delivery.payload)
         try:
             async with asyncio.timeout(_BATCH_S):
-                while len(batch) < _BATCH:
+                while len(batch) < _BATCH and size < _BATCH_BYTES:
                     batch.append(await self._messages.get())
+                    size += len(batch[-1].delivery.payload)
         except TimeoutError:
             pass
         return batch
@@ -122,7 +127,7 @@ class Ingest:
 
     async def _commit(self, batch: Sequence[Message], plans: _Plans | None) -> None:
         states = [message.delivery for message in batch if message.channel == "state" and _says_something(message)]
-        readings = [message for message in batch if message.channel == "reading"]
+        readings = [message for message in batch if message.channel in _READINGS]
         ledgers = [message for message in batch if message.channel == "ledger"]
         if states:
             await record_states(self._engine, states, now=self._now())
@@ -131,9 +136,9 @@ class Ingest:
         if not readings:
             return
         outcome = await commit(self._engine, _planned(readings, self._now()) if plans is None else plans, self._now())
-        came_by = {message.delivery.topic: message for message in readings}
+        came_by = {message.delivery.topic.rpartition("/")[0]: message for message in readings}
         for device_id, ack in outcome.acks:
-            came_by[f"{PREFIX}/{device_id}/reading"].answer(device_id, ack)
+            came_by[f"{PREFIX}/{device_id}"].answer(device_id, ack)
         self.accepted += len(outcome.new)
         self.repeated += outcome.repeated
         self.rejected += outcome.rejected
@@ -158,7 +163,7 @@ async def _kept_up(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def _planned(readings: Sequence[Message], now: datetime) -> _Plans:
-    return [plan(message.delivery, now) for message in readings]
+    return [each for message in readings for each in plan_message(message.delivery, now)]
 
 
 def _says_something(message: Message) -> bool:

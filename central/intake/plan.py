@@ -13,19 +13,23 @@ import msgspec
 from sqlalchemy import String
 
 from central.tables import runs
-from protocol.codec import as_json, compress, decode, decompress, open_envelope
+from protocol.codec import as_json, compress, decode, decode_document, decompress, open_envelope
+from protocol.delivery import MOST_IN_BATCH
 from protocol.endpoint import seen_endpoints
 from protocol.errors import RejectionCode, RemoteProtocolError
 from protocol.ledger import MOST_RANGES
-from protocol.messages import DeviceStatus, Ledger, LedgerDay, PlateReading, ReadingEnvelope
+from protocol.messages import DeviceStatus, Ledger, LedgerDay, PlateReading, ReadingBatch, ReadingEnvelope
 from protocol.profiles import profile_named
-from protocol.topics import parse_topic
+from protocol.topics import parse_topic, topic
 
 # (device, epoch, seq): where a reading stands in its device's outbox.
 Place: TypeAlias = tuple[str, str, int]
 
 # Ten years of days: a device keeps its readings for some weeks, or until central has them.
 MOST_LEDGER_DAYS: Final = 3660
+
+# More than any reader of ours sends in one message: a bound on what one message may cost.
+MOST_ENCLOSED: Final = 8 * MOST_IN_BATCH
 
 _LARGEST: Final = 2**63 - 1
 _MOST_SIGNS: Final = {column.name: column.type.length or 0 for column in runs.c if isinstance(column.type, String)}
@@ -43,10 +47,24 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Enclosed:
+    """A reading that came among others in one message: its topic, and its envelope's JSON."""
+
+    topic: str
+    envelope: bytes
+    retained: bool = False
+
+    @property
+    def payload(self) -> bytes:
+        """It as if it had come alone: made where it is to be kept, which is seldom."""
+        return compress(self.envelope)
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A reading that can become a run; `row` is the run without its number."""
 
-    delivery: Delivery
+    delivery: Delivery | Enclosed
     row: dict[str, Any]
 
     @property
@@ -84,7 +102,7 @@ class Planned:
 class Refused:
     """A message that cannot become a run, and as much as could be read of where it belongs."""
 
-    delivery: Delivery
+    delivery: Delivery | Enclosed
     code: RejectionCode
     detail: str
     device_id: str | None = None
@@ -93,10 +111,34 @@ class Refused:
     seq: int | None = None
 
 
-def plan(delivery: Delivery, now: datetime) -> Planned | Refused:
-    """What to do with one message, from its bytes alone."""
+def plan_message(delivery: Delivery, now: datetime) -> list[Planned | Refused]:
+    """What to do with a message of one reading or of several, from its bytes alone: each is planned by itself."""
+    if not delivery.topic.endswith("/readings"):
+        return [plan(delivery, now)]
     try:
-        return Planned(delivery, _row(delivery, now))
+        return [plan(one, now) for one in _enclosed(delivery)]
+    except RemoteProtocolError as error:
+        return [refuse(delivery, error.code, error.detail)]
+
+
+def _enclosed(delivery: Delivery) -> list[Enclosed]:
+    device_id, _ = parse_topic(delivery.topic)
+    batch = decode(delivery.payload, ReadingBatch)
+    if batch.device_id != device_id:
+        detail = f"the message is of device {batch.device_id!r} (expected {device_id!r}, whose topic it came on)"
+        raise RemoteProtocolError("wrong_device", detail)
+    if len(batch.envelopes) > MOST_ENCLOSED:
+        detail = f"{len(batch.envelopes)} readings in a message (expected at most {MOST_ENCLOSED})"
+        raise RemoteProtocolError("too_large", detail)
+    alone = topic(device_id, "reading")
+    return [Enclosed(alone, bytes(envelope)) for envelope in batch.envelopes]
+
+
+def plan(delivery: Delivery | Enclosed, now: datetime) -> Planned | Refused:
+    """What to do with one reading, from its bytes alone."""
+    try:
+        document = delivery.envelope if isinstance(delivery, Enclosed) else decompress(delivery.payload)
+        return Planned(delivery, _row(delivery.topic, document, now))
     except RemoteProtocolError as error:
         return refuse(delivery, error.code, error.detail)
     except (ValueError, ArithmeticError, LookupError) as error:
@@ -162,9 +204,9 @@ def _status(delivery: Delivery) -> DeviceStatus:
     return status
 
 
-def _row(delivery: Delivery, now: datetime) -> dict[str, Any]:
-    device_id, _ = parse_topic(delivery.topic)
-    envelope = decode(delivery.payload, ReadingEnvelope)
+def _row(name: str, message: bytes, now: datetime) -> dict[str, Any]:
+    device_id, _ = parse_topic(name)
+    envelope = decode_document(message, ReadingEnvelope)
     if envelope.device_id != device_id:
         detail = f"the message is of device {envelope.device_id!r} (expected {device_id!r}, whose topic it came on)"
         raise RemoteProtocolError("wrong_device", detail)
@@ -243,7 +285,7 @@ class _Place(msgspec.Struct, frozen=True):
     reading: _Id = _Id()
 
 
-def refuse(delivery: Delivery, code: RejectionCode, detail: str) -> Refused:
+def refuse(delivery: Delivery | Enclosed, code: RejectionCode, detail: str) -> Refused:
     """A refusal that says as much about its place as the bytes give away, so that the device finds its reading."""
     try:
         device_id: str | None = parse_topic(delivery.topic)[0]

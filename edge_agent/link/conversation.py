@@ -8,7 +8,7 @@ messages; the simulator carries them over a wire that drops, doubles, delays and
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -17,7 +17,7 @@ from edge_agent import AGENT_VERSION
 from edge_agent.clock import BootClock, Moment
 from edge_agent.link.window import PROBE_WINDOW, Waiting, Window
 from protocol import codec, topics
-from protocol.delivery import SEND_WINDOW
+from protocol.delivery import MOST_BATCH_BYTES, MOST_IN_BATCH, SEND_WINDOW, SENT_TOGETHER, WIDEST_WINDOW
 from protocol.errors import RemoteProtocolError
 from protocol.messages import (
     VERSION,
@@ -28,6 +28,7 @@ from protocol.messages import (
     Ledger,
     LedgerDay,
     OutboxDepth,
+    ReadingEnvelope,
     Refusal,
     Trouble,
 )
@@ -46,17 +47,20 @@ LEDGER_AT_MOST_EVERY_S: Final = 30.0
 NO_MATCHING_SUBSCRIBERS: Final = 0x10
 FIRST_FAILURE: Final = 0x80
 
+# A reading's id, and the envelope that it leaves in.
+_Ready: TypeAlias = tuple[str, ReadingEnvelope]
+
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Message:
-    """Something to publish. `reading_id` is set for readings only."""
+    """Something to publish. `reading_ids` are those of the readings in it."""
 
     topic: str
     payload: bytes
     retain: bool = False
-    reading_id: str | None = None
+    reading_ids: tuple[str, ...] = ()
 
 
 class Outgoing(Protocol):
@@ -69,6 +73,10 @@ class Outgoing(Protocol):
     @property
     def document(self) -> bytes:
         """Its canonical JSON."""
+
+    @property
+    def digest(self) -> str:
+        """The digest that was made at capture, and that `document` was just found to have."""
 
 
 class Store(Protocol):
@@ -126,7 +134,7 @@ class Conversation:
         """`jitter` gives a number in −1…1 each time it is called; `troubles` what a person must mend at the bench."""
         self._outbox, self._device_id, self._model = outbox, device_id, model
         self._clocks, self._jitter, self._boot_clock, self._troubles = clocks, jitter, boot_clock, troubles
-        self._window = Window(PROBE_WINDOW)
+        self._window, self._batches = Window(PROBE_WINDOW), False
         self._session, self._instance = "", ""
         self._status_sent_s = self._status_looked_s = 0.0
         self._last_status: DeviceStatus | None = None
@@ -160,17 +168,9 @@ class Conversation:
     def due(self) -> list[Message]:
         """Everything to publish now; call it often."""
         now_s = self._now_s()
-        messages = []
-        waiting = self._outbox.due(SEND_WINDOW, self._window.in_flight.keys())
+        waiting = self._outbox.due(self._window.free, self._window.in_flight) if self._window.free else ()
         chosen = {one.id: one for one in self._window.choose(waiting, now_s)}
-        if chosen:
-            for outgoing in self._outbox.send(chosen):
-                one = chosen.pop(outgoing.id)
-                self._window = self._window.sent(one, now_s, self._jitter())
-                messages.append(self._reading_message(one, outgoing.document))
-            for not_sent in chosen:
-                self._window = self._window.answered(not_sent)
-                _log.warning("reading not sent: damaged here, or answered meanwhile", id=not_sent)
+        messages = self._reading_messages(chosen, now_s) if chosen else []
         return messages + self._ledger(now_s) + self._status(now_s)
 
     def received(self, topic: str, payload: bytes) -> None:
@@ -183,12 +183,15 @@ class Conversation:
         except RemoteProtocolError as error:
             _log.warning("message not understood", topic=topic, error=str(error))
 
-    def puback(self, reading_id: str, code: int) -> None:
-        """The broker's own word on a reading: it settles nothing. A failure is retried by the window's clock."""
+    def puback(self, reading_ids: Sequence[str], code: int) -> None:
+        """The broker's own word on readings: it settles nothing. A failure is retried by the window's clock."""
         if code == NO_MATCHING_SUBSCRIBERS:
             self._presence(online=False)
         elif code >= FIRST_FAILURE:
-            _log.warning("broker refused a reading", id=reading_id, reason_code=code)
+            _log.warning("broker refused a reading", ids=reading_ids, reason_code=code)
+        if code and len(reading_ids) > 1:
+            # A central, or a broker's access list, of before there were batches.
+            self._takes_batches(yes=False)
 
     def _acknowledged(self, ack: Ack) -> None:
         if ack.epoch != self._outbox.epoch:
@@ -198,13 +201,15 @@ class Conversation:
             self._boot_clock.heard(ack.now, self._clocks())
         self._presence(online=True)
         self._outbox.settle(ack.accepted)
+        answered = list(ack.accepted)
         for rejection in ack.rejected:
             reading_id = rejection.id or (self._outbox.id_of(rejection.seq) if rejection.seq else None)
             _log.error("central rejected a reading", id=reading_id, code=rejection.code, detail=rejection.detail)
             if reading_id is not None:
                 self._outbox.quarantine(reading_id, rejection.code, rejection.detail)
-                self._answered([reading_id])
-        self._answered(ack.accepted)
+                answered.append(reading_id)
+        if answered:
+            self._window = self._window.answered(answered, self._now_s())
         self._outbox.want(ack.wanted)
         if ack.held:
             _log.info("accounts compared", days=len(ack.held), result=str(self._outbox.reconcile(ack.held)))
@@ -218,6 +223,8 @@ class Conversation:
             spread_s = LEDGER_SPREAD_S if self._instance else 0.0
             self._instance = status.instance
             self._account_in(spread_s * (1 + self._jitter()) / 2)
+        if status.online:
+            self._takes_batches(yes=status.batches)
 
     def _account_in(self, delay_s: float) -> None:
         due_s = max(self._now_s() + delay_s, self._ledger_sent_s + LEDGER_AT_MOST_EVERY_S)
@@ -231,21 +238,41 @@ class Conversation:
         ledger = Ledger(VERSION, self._device_id, self._outbox.epoch, tuple(self._outbox.ledger()))
         return [Message(topics.topic(self._device_id, "ledger"), codec.encode(ledger))]
 
-    def _answered(self, ids: Iterable[str]) -> None:
-        for reading_id in ids:
-            self._window = self._window.answered(reading_id)
-
     def _presence(self, *, online: bool) -> None:
         size = SEND_WINDOW if online else PROBE_WINDOW
-        if size != self._window.size:
+        if (size == PROBE_WINDOW) != (self._window.size == PROBE_WINDOW):
             _log.info("central is there" if online else "central is away")
             self._window = self._window.restarted(size, self._now_s(), self._jitter())
 
-    def _reading_message(self, one: Waiting, document: bytes) -> Message:
-        envelope = codec.envelope(
-            document, device_id=self._device_id, epoch=self._outbox.epoch, seq=one.seq, historical=one.historical
-        )
-        return Message(topics.topic(self._device_id, "reading"), codec.encode(envelope), reading_id=one.id)
+    def _takes_batches(self, *, yes: bool) -> None:
+        self._batches = yes
+        self._window = self._window.widening_to(WIDEST_WINDOW if yes else SEND_WINDOW)
+
+    def _reading_messages(self, chosen: dict[str, Waiting], now_s: float) -> list[Message]:
+        """The chosen readings: each alone, but those of a backlog in batches, until they got no answer twice."""
+        # One for all: what was sent together and lost is sent together again.
+        epoch, jitter = self._outbox.epoch, self._jitter()
+        alone: list[_Ready] = []
+        together: list[_Ready] = []
+        for outgoing in self._outbox.send(chosen):
+            one = chosen.pop(outgoing.id)
+            may_join = self._batches and one.historical and self._window.attempts(one.id) < SENT_TOGETHER
+            self._window = self._window.sent(one, now_s, jitter)
+            envelope = codec.envelope(
+                outgoing.document, device_id=self._device_id, epoch=epoch, seq=one.seq, historical=one.historical,
+                known_digest=outgoing.digest,
+            )  # fmt: skip
+            (together if may_join else alone).append((one.id, envelope))
+        if chosen:
+            _log.warning("readings not sent: damaged here, or answered meanwhile", ids=list(chosen))
+            self._window = self._window.without(chosen)
+        return [self._message(batch) for batch in ([[one] for one in alone] + _batches(together))]
+
+    def _message(self, readings: Sequence[_Ready]) -> Message:
+        ids, envelopes = zip(*readings, strict=True)
+        if len(ids) == 1:
+            return Message(topics.topic(self._device_id, "reading"), codec.encode(envelopes[0]), reading_ids=ids)
+        return Message(topics.topic(self._device_id, "readings"), codec.encode_batch(envelopes), reading_ids=ids)
 
     def _status(self, now_s: float) -> list[Message]:
         """The device's state: at birth, on change, and as a heartbeat."""
@@ -266,6 +293,19 @@ class Conversation:
 
     def _now_s(self) -> float:
         return self._clocks().monotonic_ns / 1e9
+
+
+def _batches(readings: Sequence[_Ready]) -> list[list[_Ready]]:
+    """In order, each of as many as a message may hold."""
+    batches: list[list[_Ready]] = []
+    size = 0
+    for one, envelope in readings:
+        size += len(bytes(envelope.reading))
+        if not batches or len(batches[-1]) == MOST_IN_BATCH or size > MOST_BATCH_BYTES:
+            batches.append([])
+            size = len(bytes(envelope.reading))
+        batches[-1].append((one, envelope))
+    return batches
 
 
 def _news(status: DeviceStatus) -> DeviceStatus:

@@ -78,7 +78,7 @@ class Line:
     def __init__(self, conversation: Conversation, broker: BrokerAccess, device_id: str, session: str) -> None:
         """The client's id and user name are the device's id; the last will belongs to `session`."""
         self._conversation, self._broker, self._session = conversation, broker, session
-        self._readings: dict[int, str] = {}
+        self._readings: dict[int, tuple[str, ...]] = {}
         self.was_up = self._heard = False
         self._client = client = Client(
             CallbackAPIVersion.VERSION2, client_id=device_id, protocol=MQTTProtocolVersion.MQTTv5,
@@ -125,8 +125,8 @@ class Line:
     def _publish(self, messages: list[Message]) -> None:
         for message in messages:
             info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
-            if message.reading_id is not None:
-                self._readings[info.mid] = message.reading_id
+            if message.reading_ids:
+                self._readings[info.mid] = message.reading_ids
 
     def _on_connect(self, client: Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if reason.is_failure:
@@ -142,9 +142,9 @@ class Line:
         self._conversation.received(message.topic, bytes(message.payload))
 
     def _on_publish(self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
-        reading_id = self._readings.pop(mid, None)
-        if reading_id is not None:
-            self._conversation.puback(reading_id, reason.value)
+        reading_ids = self._readings.pop(mid, None)
+        if reading_ids is not None:
+            self._conversation.puback(reading_ids, reason.value)
 
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any

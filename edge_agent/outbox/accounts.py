@@ -37,8 +37,8 @@ def reconcile(file: OutboxFile, steps: Steps, held: Sequence[Held], settled_at: 
         with file.lock:
             rows = file.each(f"SELECT seq, digest, state FROM readings WHERE day = ? AND {_ACCOUNTED}", day.day)
             verdict = judge((_entry(*row) for row in rows), day)
-            settled += steps.take([("seq", seq, Event.ACCEPTED, {"settled_at": settled_at}) for seq in verdict.held])
-            missed += steps.take([("seq", seq, Event.MISSED, {"settled_at": None}) for seq in verdict.missed])
+            settled += steps.take("seq", verdict.held, Event.ACCEPTED, {"settled_at": settled_at})
+            missed += steps.take("seq", verdict.missed, Event.MISSED, {"settled_at": None})
     return Reconciled(settled, missed)
 
 

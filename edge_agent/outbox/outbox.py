@@ -129,18 +129,18 @@ class Outbox:
                 document = self._document(row) if state_of(row) is State.PENDING else None
                 if document is not None:
                     attempt = self._steps.attempt(reading_id)
-                    outgoing.append(Outgoing(reading_id, row["seq"], attempt, document))
+                    outgoing.append(Outgoing(reading_id, row["seq"], attempt, row["digest"], document))
         return outgoing
 
     def settle(self, ids: Iterable[str]) -> None:
         """Central has committed these readings. Unknown ids are nothing to us: an ack may be very old."""
         settled_at = self._clocks().at.isoformat()
-        self._steps.take([("id", reading_id, Event.ACCEPTED, {"settled_at": settled_at}) for reading_id in ids])
+        self._steps.take("id", list(ids), Event.ACCEPTED, {"settled_at": settled_at})
 
     def quarantine(self, reading_id: str, code: str, detail: str) -> None:
         """This reading must not be sent as it is: set aside, kept, shown."""
         why = {"rejected_code": code, "rejected_detail": detail}
-        self._steps.take([("id", reading_id, Event.REJECTED, why)])
+        self._steps.take("id", [reading_id], Event.REJECTED, why)
 
     def requeue(self, ids: Iterable[str]) -> list[str]:
         """A person wants these quarantined readings sent again; returns the ids that now wait."""
@@ -148,7 +148,7 @@ class Outbox:
         rows = self.file.rows("SELECT id FROM readings WHERE state = ? ORDER BY seq", State.QUARANTINED)
         found = [row["id"] for row in rows if row["id"] in wanted or "all" in wanted]
         nothing = {"rejected_code": None, "rejected_detail": None}
-        self._steps.take([("id", reading_id, Event.REQUEUE, nothing) for reading_id in found])
+        self._steps.take("id", found, Event.REQUEUE, nothing)
         return found
 
     def ledger(self) -> tuple[LedgerDay, ...]:

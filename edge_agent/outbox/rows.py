@@ -40,6 +40,7 @@ class Outgoing:
     id: str
     seq: int
     attempt: int
+    digest: str
     document: bytes
 
 

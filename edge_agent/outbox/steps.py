@@ -6,7 +6,7 @@ Sending, too, is counted here, in memory only: that a reading is under way is no
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import structlog
 
@@ -18,9 +18,6 @@ from protocol.delivery import Event, State, next_state
 
 # So many changes of state are one transaction: fewer cost a sync each, more make the log long.
 _BATCH: Final = 500
-
-# A column that names a reading, its value, what happened to it, and what else to write of it.
-Step: TypeAlias = tuple[str, object, Event, Mapping[str, object]]
 
 _log = structlog.get_logger(__name__)
 
@@ -38,15 +35,15 @@ class Steps:
         count = self._attempts[reading_id] = self._attempts.get(reading_id, 0) + 1
         return count
 
-    def take(self, steps: Sequence[Step]) -> int:
-        """Let the table decide on each; how many are in another state now."""
-        return self.with_ballast(lambda: self._take(steps)) if steps else 0
+    def take(self, column: str, keys: Sequence[object], event: Event, fields: Mapping[str, object]) -> int:
+        """This happened to the readings that `column` names; the table decides on each. How many it changed."""
+        return self.with_ballast(lambda: self._take(column, keys, event, fields)) if keys else 0
 
     def set_aside(self, row: dict[str, Any], damaged: DamagedError) -> None:
         """Quarantine a damaged reading, by its place: its id may be what is damaged. Its picture may be another's."""
         _log.error("a damaged reading is set aside", seq=row["seq"], id=row["id"], why=str(damaged))
         why = {"rejected_code": DAMAGED, "rejected_detail": str(damaged), "picture_state": PictureState.WAITING}
-        self.take([("seq", row["seq"], Event.REJECTED, why)])
+        self.take("seq", [row["seq"]], Event.REJECTED, why)
 
     def set_picture_state(self, pictures: Iterable[str], state: PictureState) -> None:
         """Of every reading with one of these pictures, unless the picture is gone."""
@@ -78,22 +75,29 @@ class Steps:
         if rows:
             self.with_ballast(write)
 
-    def _take(self, steps: Sequence[Step]) -> int:
+    def _take(self, column: str, keys: Sequence[object], event: Event, fields: Mapping[str, object]) -> int:
         changed = 0
-        for first in range(0, len(steps), _BATCH):
+        for first in range(0, len(keys), _BATCH):
             with self._file.transaction():
-                changed += sum(self._step(*step) for step in steps[first : first + _BATCH])
+                changed += self._step(column, keys[first : first + _BATCH], event, fields)
         return changed
 
-    def _step(self, column: str, key: object, event: Event, fields: Mapping[str, object]) -> bool:
-        for row in self._file.rows(f"SELECT seq, id, state FROM readings WHERE {column} = ?", key):
+    def _step(self, column: str, keys: Sequence[object], event: Event, fields: Mapping[str, object]) -> int:
+        rows = self._file.rows(f"SELECT seq, id, state FROM readings WHERE {column} IN ({_marks(keys)})", *keys)
+        moves: dict[State, list[int]] = {}
+        for row in rows:
             before = state_of(row)
             after = next_state(before, event)
-            if after is before == row["state"]:
-                return False
+            if not after is before == row["state"]:
+                moves.setdefault(after, []).append(row["seq"])
+                self._attempts.pop(row["id"], None)
+        for after, places in moves.items():
             values = {"state": after, **fields}
             columns = ", ".join(f"{name} = ?" for name in values)
-            self._file.execute(f"UPDATE readings SET {columns} WHERE seq = ?", [*values.values(), row["seq"]])
-            self._attempts.pop(row["id"], None)
-            return True
-        return False
+            sql = f"UPDATE readings SET {columns} WHERE seq IN ({_marks(places)})"
+            self._file.execute(sql, [*values.values(), *places])
+        return sum(map(len, moves.values()))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

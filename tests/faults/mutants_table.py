@@ -18,12 +18,12 @@ _SINGLE: Final = "        if code == NO_MATCHING_SUBSCRIBERS:\n            self.
 DEVICE: Final = (
     _bug(
         "delete on the broker's acknowledgement", "edge_agent.link.conversation", _SINGLE,
-        f"        if code == 0:\n            self._outbox.settle([reading_id])\n{_SINGLE}",
+        f"        if code == 0:\n            self._outbox.settle(reading_ids)\n{_SINGLE}",
         f"{_SYNC}test_the_brokers_own_word_settles_nothing",
     ),
     _bug(
         "delete on the broker's acknowledgement (simulated)", "edge_agent.link.conversation", _SINGLE,
-        f"        if code == 0:\n            self._outbox.settle([reading_id])\n{_SINGLE}", "seeds 1-20",
+        f"        if code == 0:\n            self._outbox.settle(reading_ids)\n{_SINGLE}", "seeds 1-20",
     ),
     _bug(
         "a rejection treated as an acceptance", "edge_agent.link.conversation",
@@ -76,7 +76,7 @@ DEVICE: Final = (
     ),
     _bug(
         "more in flight than the window holds", "edge_agent.link.window",
-        "free = max(0, self.size - len(self.in_flight))", "free = self.size",
+        "return max(0, self.size - len(self.in_flight))", "return self.size",
         "tests/edge_agent/link/test_window.py::test_the_backlog_leaves_room_for_live_readings",
     ),
     _bug(

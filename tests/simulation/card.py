@@ -149,7 +149,7 @@ class CardOutbox:
                 continue
             found = codec.digest(row.document)
             if found == row.digest:
-                outgoing.append(Outgoing(row.id, row.seq, 1, row.document))
+                outgoing.append(Outgoing(row.id, row.seq, 1, row.digest, row.document))
             else:
                 self._step(row, Event.REJECTED, rejected_code=_DAMAGED)
         return outgoing

@@ -107,7 +107,8 @@ class Central:
 
     def status(self, *, online: bool) -> Message:
         """Its retained presence."""
-        return Message(topics.CENTRAL_STATE, encode(CentralStatus(VERSION, online, self._instance)), retain=True)
+        status = CentralStatus(VERSION, online, self._instance, batches=True)
+        return Message(topics.CENTRAL_STATE, encode(status), retain=True)
 
     def took(self, end: "_CentralEnd", delivery: Delivery) -> None:
         """A message arrived: it waits for the batch."""
@@ -141,7 +142,7 @@ class Central:
         self._later(self.world.around(0.02), lambda: self._commit(batch, 0.2))
 
     def _commit(self, batch: "list[tuple[_CentralEnd, Delivery]]", again_s: float) -> None:
-        readings = [delivery for _, delivery in batch if delivery.topic.endswith("/reading")]
+        readings = [delivery for _, delivery in batch if delivery.topic.endswith(("/reading", "/readings"))]
         states = [delivery for _, delivery in batch if delivery.topic.endswith("/state")]
         try:
             acks = self.laboratory.commit(readings) if readings else ()
@@ -207,7 +208,7 @@ class _CentralEnd:
             central.world.after(central.world.between(1, 5), self.connect)
             return
         self.line = line
-        line.subscribe((topics.ALL_READINGS, topics.ALL_STATES, topics.ALL_LEDGERS))
+        line.subscribe((topics.ALL_READINGS, topics.ALL_BATCHES, topics.ALL_STATES, topics.ALL_LEDGERS))
         # Only once it is subscribed is it there.
         line.carry("subscribe", lambda: line.publish(central.status(online=True), lambda code: None))
 

@@ -299,13 +299,13 @@ class Agent:
             if self.line is None:
                 return
             _, channel = topics.parse_topic(message.topic)
-            self.world.tell(self.reader.device_id, "publishes", channel, message.reading_id or "")
+            self.world.tell(self.reader.device_id, "publishes", channel, " ".join(message.reading_ids))
             self.reader.oracle.ledgers += channel == "ledger"
-            self.line.publish(message, self._answer_of(message.reading_id))
+            self.line.publish(message, self._answer_of(message.reading_ids))
 
-    def _answer_of(self, reading_id: str | None) -> Callable[[int], None]:
+    def _answer_of(self, reading_ids: Sequence[str]) -> Callable[[int], None]:
         def answered(code: int) -> None:
-            if reading_id is not None:
-                self.guarded(lambda: self.conversation.puback(reading_id, code))
+            if reading_ids:
+                self.guarded(lambda: self.conversation.puback(reading_ids, code))
 
         return answered

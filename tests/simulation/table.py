@@ -16,7 +16,7 @@ import msgspec
 from central.fleet.devices import _is_older
 from central.intake.decide import Answers, HeldRun, answers, decide
 from central.intake.gaps import account
-from central.intake.plan import Delivery, Place, Planned, Refused, plan, plan_state
+from central.intake.plan import Delivery, Place, Planned, Refused, plan_message, plan_state
 from protocol import codec, ledger
 from protocol.codec import decompress
 from protocol.messages import VERSION, Ack, DeviceStatus, Ledger
@@ -91,7 +91,7 @@ class Table:
 
     def commit(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Answers, Sequence[Run]]:
         """Decide on a batch and commit it, all at once."""
-        plans = [_planned(delivery) for delivery in deliveries]
+        plans = [each for delivery in deliveries for each in _planned(delivery)]
         planned = [each for each in plans if isinstance(each, Planned)]
         ids = dict.fromkeys([each.id for each in planned if each.id in self.held])
         ids |= dict.fromkeys([self.places[each.place] for each in planned if each.place in self.places])
@@ -217,9 +217,9 @@ class Table:
 
 
 @lru_cache(maxsize=300)
-def _planned(delivery: Delivery) -> Planned | Refused:
-    """`plan` is pure and takes half a millisecond; many messages are repeats."""
-    return plan(delivery, BEGIN)
+def _planned(delivery: Delivery) -> list[Planned | Refused]:
+    """It is pure and takes half a millisecond; many messages are repeats."""
+    return plan_message(delivery, BEGIN)
 
 
 def _run(each: Planned) -> Run:

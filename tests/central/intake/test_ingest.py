@@ -5,6 +5,7 @@ import hashlib
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -20,7 +21,7 @@ from central.results.images import StoredImage, record
 from central.settings import Settings
 from central.tables import dead_letters, devices, runs
 from protocol.codec import decode_reading, decompress, digest, encode
-from protocol.messages import VERSION, Ack, DeviceStatus
+from protocol.messages import VERSION, Ack, DeviceStatus, ReadingBatch
 from protocol.topics import topic
 from tests.central.tables import make_tables
 from tests.central.wire import EPOCH, enrol, make_delivery
@@ -201,3 +202,16 @@ def test_any_repetition_and_order_give_the_same_runs(batches: list[list[int]]) -
 
     stored, accepted = asyncio.run(deliver())
     assert stored == accepted == {make_reading_id(number) for batch in batches for number in batch}
+
+
+async def test_a_bad_reading_in_a_batch_is_kept_by_itself_and_the_others_are_accepted(engine: AsyncEngine) -> None:
+    await enrol(engine)
+    good, bad = make_delivery(1), make_delivery(2, epoch="e" * 40)
+    enclosed = tuple(msgspec.Raw(decompress(one.payload)) for one in (bad, good))
+    message = Delivery(topic("bench-1", "readings"), encode(ReadingBatch(VERSION, "bench-1", enclosed)))
+    outcome = await ingest_now(engine, message)
+    assert [run.id for run in outcome.new] == [make_reading_id(1)]
+    assert [no.id for _, ack in outcome.acks for no in ack.rejected] == [make_reading_id(2)]
+    assert await rows(engine, dead_letters.c.topic, dead_letters.c.payload) == [(bad.topic, bad.payload)]
+    again = await ingest_now(engine, message)
+    assert (again.new, again.repeated) == ((), 1)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.intake.plan import Delivery, Planned, Refused, plan, plan_state
+from central.intake.plan import MOST_ENCLOSED, Delivery, Planned, Refused, plan, plan_message, plan_state
 from protocol.codec import compress, decompress, encode, envelope
-from protocol.messages import VERSION, Clock, DeviceStatus, PlateSeen
+from protocol.messages import VERSION, Clock, DeviceStatus, PlateSeen, ReadingBatch
 from protocol.topics import topic
 from tests.central.wire import make_delivery
 from tests.make import NOON, make_document, make_reading, make_reading_id, make_well, make_wells, replace
@@ -172,3 +172,35 @@ def test_no_reading_stops_planning(field: str, value: Any) -> None:
 def test_no_bytes_stop_planning(noise: bytes, at: int) -> None:
     payload = GOOD.payload[:at] + noise + GOOD.payload[at + len(noise) :]
     assert plan(Delivery(GOOD.topic, payload), NOON).delivery.payload == payload
+
+
+def batch(*readings: Delivery, device_id: str = "bench-1") -> Delivery:
+    """These readings in one message."""
+    enclosed = tuple(msgspec.Raw(decompress(one.payload)) for one in readings)
+    return Delivery(topic("bench-1", "readings"), encode(ReadingBatch(VERSION, device_id, enclosed)))
+
+
+def test_a_batch_is_planned_reading_by_reading_as_if_each_had_come_alone() -> None:
+    one, two = make_delivery(1), make_delivery(2)
+    rubble = Delivery(GOOD.topic, compress(b'{"v": 1, "seq": 7}'))
+    first, bad, second = plan_message(batch(one, rubble, two), NOON)
+    assert isinstance(bad, Refused)
+    assert (bad.code, bad.seq, bad.delivery.topic) == ("undecodable", 7, GOOD.topic)
+    assert bad.delivery.payload == rubble.payload
+    for found, alone in ((first, one), (second, two)):
+        assert isinstance(found, Planned)
+        assert found.row == planned(alone)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (Delivery(topic("bench-1", "readings"), b"rubble"), "undecodable"),
+        (batch(GOOD, device_id="bench-2"), "wrong_device"),
+        (batch(*[GOOD] * (MOST_ENCLOSED + 1)), "too_large"),
+    ],
+)
+def test_a_batch_that_is_none_is_refused_once(message: Delivery, code: str) -> None:
+    (found,) = plan_message(message, NOON)
+    assert isinstance(found, Refused)
+    assert (found.code, found.delivery) == (code, message)

@@ -54,7 +54,7 @@ def ledgers(messages: list[Message]) -> list[Ledger]:
 
 
 def sent(messages: list[Message]) -> list[Entry]:
-    envelopes = [codec.decode(one.payload, ReadingEnvelope) for one in messages if one.reading_id]
+    envelopes = [codec.decode(one.payload, ReadingEnvelope) for one in messages if one.reading_ids]
     return [Entry(one.seq, one.digest) for one in envelopes]
 
 

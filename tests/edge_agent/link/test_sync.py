@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.clock import BootClock
 from edge_agent.link.conversation import FIRST_FAILURE, HEARTBEAT_S, NO_MATCHING_SUBSCRIBERS, Conversation, Message
+from edge_agent.link.window import KEPT_FOR_LIVE
 from edge_agent.outbox.outbox import LIVE_S, Outbox
 from protocol import codec, topics
 from protocol.delivery import SEND_WINDOW
@@ -65,7 +66,7 @@ def test_the_brokers_own_word_settles_nothing(tmp_path: Path) -> None:
         conversation.connected("s-1")
         ids = put(outbox, 1)
         assert readings(conversation.due()) == ids
-        conversation.puback(ids[0], 0)
+        conversation.puback(ids, 0)
         assert states(tmp_path) == {ids[0]: "pending"}
 
 
@@ -75,7 +76,7 @@ def test_a_reading_that_the_broker_refuses_is_sent_again(tmp_path: Path) -> None
         conversation = converse(outbox, clock)
         ids = put(outbox, 1)
         conversation.due()
-        conversation.puback(ids[0], FIRST_FAILURE + 7)
+        conversation.puback(ids, FIRST_FAILURE + 7)
         clock.advance(3)
         assert readings(conversation.due()) == ids
 
@@ -101,7 +102,7 @@ def test_while_central_is_away_only_a_probe_goes_out(tmp_path: Path, how: str) -
             conversation.received(*OFFLINE)
         if how == "nobody subscribed":
             conversation.received(*ONLINE)
-            conversation.puback("any", NO_MATCHING_SUBSCRIBERS)
+            conversation.puback(["any"], NO_MATCHING_SUBSCRIBERS)
         put(outbox, *range(1, 10))
         assert len(readings(conversation.due())) == 1
 
@@ -177,7 +178,7 @@ def test_what_waited_long_is_marked_as_history(tmp_path: Path) -> None:
         put(outbox, 1)
         clock.advance(LIVE_S + 1)
         put(outbox, 2)
-        sent = [codec.decode(m.payload, ReadingEnvelope) for m in conversation.due() if m.reading_id]
+        sent = [codec.decode(m.payload, ReadingEnvelope) for m in conversation.due() if m.reading_ids]
     assert [(one.seq, one.historical) for one in sent] == [(2, False), (1, True)]
 
 
@@ -211,3 +212,69 @@ def test_status_goes_out_on_change_and_as_a_heartbeat(tmp_path: Path) -> None:
         assert conversation.due() == []
         clock.advance(3)
         assert status(conversation.due()).online
+
+
+def backlog(outbox: Outbox, clock: ManualClock, count: int) -> list[str]:
+    ids = put(outbox, *range(1, count + 1))
+    clock.advance(LIVE_S + 1)
+    return ids
+
+
+def test_a_backlog_goes_in_batches_to_a_central_that_takes_them(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        ids = backlog(outbox, clock, 20)
+        (live,) = put(outbox, 21)
+        conversation.received(*FakeCentral.presence(online=True, batches=True))
+        sent = [message for message in conversation.due() if message.reading_ids]
+        assert [(message.topic.rpartition("/")[2], message.reading_ids) for message in sent] == [
+            ("reading", (live,)),
+            ("readings", tuple(ids)),
+        ]
+        answers: list[tuple[str, bytes]] = []
+        central = FakeCentral(lambda topic, payload: answers.append((topic, payload)))
+        for message in sent:
+            central.received(message.topic, message.payload)
+        for answer in answers:
+            conversation.received(*answer)
+        assert sorted(central.committed) == sorted([*ids, live])
+        assert set(states(tmp_path).values()) == {"settled"}
+
+
+def test_what_got_no_answer_twice_goes_alone(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        ids = backlog(outbox, clock, 3)
+        conversation.received(*FakeCentral.presence(online=True, batches=True))
+        shapes = []
+        for _ in range(3):
+            shapes.append([message.reading_ids for message in conversation.due() if message.reading_ids])
+            clock.advance(20)
+        assert shapes == [[tuple(ids)], [tuple(ids)], [(one,) for one in ids]]
+
+
+def test_a_broker_that_refuses_a_batch_gets_no_more_of_them(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        ids = backlog(outbox, clock, 3)
+        conversation.received(*FakeCentral.presence(online=True, batches=True))
+        conversation.due()
+        conversation.puback(ids, FIRST_FAILURE + 7)
+        clock.advance(3)
+        assert [message.reading_ids for message in conversation.due() if message.reading_ids] == [(i,) for i in ids]
+
+
+def test_a_batch_is_bounded_in_number_and_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        backlog(outbox, clock, SEND_WINDOW)
+        size = len(outbox.send([next(iter(states(tmp_path)))])[0].document)
+        monkeypatch.setattr("edge_agent.link.conversation.MOST_BATCH_BYTES", 5 * size + 50)
+        monkeypatch.setattr("edge_agent.link.conversation.MOST_IN_BATCH", 4)
+        conversation.received(*FakeCentral.presence(online=True, batches=True))
+        sizes = [len(message.reading_ids) for message in conversation.due() if message.reading_ids]
+        assert sizes == [4] * ((SEND_WINDOW - KEPT_FOR_LIVE) // 4)

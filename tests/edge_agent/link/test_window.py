@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.link.window import KEPT_FOR_LIVE, PROBE_WINDOW, Waiting, Window
-from protocol.delivery import SEND_WINDOW, retry_delay_s
+from protocol.delivery import QUICK_ANSWER_S, SEND_WINDOW, SLOW_ANSWER_S, WIDEST_WINDOW, retry_delay_s
 
 
 def waiting(*seqs: int, historical: bool = False) -> list[Waiting]:
@@ -38,7 +38,7 @@ def test_never_more_in_flight_than_the_window_and_never_again_before_its_time(st
         elif kind == "wait":
             now_s += float(str(value))
         elif kind == "answer":
-            window = window.answered(f"r{value}")
+            window = window.answered([f"r{value}"], now_s)
         else:
             window, sent_at = window.restarted(SEND_WINDOW if value else PROBE_WINDOW, now_s, 0.0), {}
         before = len(window.in_flight)
@@ -61,7 +61,7 @@ def test_everything_that_waits_is_sent_once_answers_come(lanes: list[bool], size
         window = send_all(window, chosen, 0.0)
         for one in chosen:
             sent.append(one.id)
-            window = window.answered(one.id)
+            window = window.answered([one.id], 0.0)
     assert sorted(sent) == sorted(one.id for one in queue)
 
 
@@ -99,3 +99,31 @@ def test_when_central_comes_back_what_was_in_flight_is_sent_soon() -> None:
         window = send_all(window, window.choose([], 1e6), 1e6)
     back = window.restarted(SEND_WINDOW, 2e6, 0.0)
     assert [one.seq for one in back.choose([], 2e6 + retry_delay_s(1, 0.0))] == [1]
+
+
+def test_a_window_widens_while_answers_are_quick_and_halves_when_one_is_slow() -> None:
+    window = Window(SEND_WINDOW).widening_to(WIDEST_WINDOW)
+    backlog = waiting(*range(4000), historical=True)
+    for step in range(12):
+        chosen = window.choose([one for one in backlog if one.id not in window.in_flight], float(step))
+        window = send_all(window, chosen, float(step))
+        window = window.answered([one.id for one in chosen], step + QUICK_ANSWER_S - 0.1)
+        backlog = [one for one in backlog if one not in chosen]
+    assert window.size == WIDEST_WINDOW
+    window = send_all(window, backlog[:100], 100.0).answered([backlog[0].id], 100.0 + SLOW_ANSWER_S + 0.1)
+    assert window.size == WIDEST_WINDOW // 2
+    for _ in range(9):
+        window = send_all(window, backlog[200:201], 200.0).answered([backlog[200].id], 200.0 + SLOW_ANSWER_S + 0.1)
+    assert window.size == SEND_WINDOW
+
+
+def test_an_answer_to_what_was_sent_twice_says_nothing_of_the_pace() -> None:
+    window = Window(SEND_WINDOW).widening_to(WIDEST_WINDOW)
+    (one,) = waiting(1)
+    window = window.sent(one, 0.0, 0.0).sent(one, 2.0, 0.0)
+    assert window.answered([one.id], 2.1).size == SEND_WINDOW
+
+
+def test_a_window_that_may_not_widen_stays_as_it_is() -> None:
+    window = send_all(Window(SEND_WINDOW), waiting(1), 0.0).answered(["r1"], 0.1)
+    assert window.size == SEND_WINDOW
