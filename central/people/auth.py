@@ -167,7 +167,7 @@ class People:
             return row, "password"
         if not code:
             self._throttle.take_back(account, origin.address)  # no more than that: codes are guessed too
-            raise CodeNeededError(self.key.issue(row.id, "ticket", self._now(), session_id=""))
+            raise CodeNeededError(self.key.issue(row.id, "ticket", self._now(), session_id="none"))
         await self._use_code(row, code, origin)
         self._throttle.succeeded(account, origin.address)
         return row, "password+totp"

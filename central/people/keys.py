@@ -80,7 +80,7 @@ async def list_keys(connection: AsyncConnection) -> tuple[Key, ...]:
     """Every key, the newest first."""
     columns = [api_keys.c[name] for name in Key.__struct_fields__]
     rows = await connection.execute(select(*columns).order_by(api_keys.c.created_at.desc(), api_keys.c.id))
-    return tuple(msgspec.convert(dict(row._mapping), Key) for row in rows)
+    return tuple(Key(**dict(row._mapping) | {"scopes": tuple(row.scopes)}) for row in rows)
 
 
 async def revoke_key(engine: AsyncEngine, key_id: str, *, actor: Actor, now: datetime) -> bool:
