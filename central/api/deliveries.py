@@ -36,8 +36,6 @@ IdPath = Annotated[str, PathParameter(pattern=_ID, description="Its id.")]
 StateFilter = Annotated[
     DeliveryState | None, QueryParameter(name="state", description="Only deliveries that are here.")
 ]
-    DeliveryState | None, QueryParameter(name="state", description="Only deliveries that are here.")
-]
 RuleFilter = Annotated[str | None, QueryParameter(pattern=_ID, description="Only deliveries by this rule.")]
 Before = Annotated[
     str | None, QueryParameter(pattern=r"^[0-9TZ:.+-]{1,40}_[0-9a-f-]{36}$", description="`next` of the page before.")
