@@ -142,6 +142,8 @@ async def post_rule(request: CentralRequest, parts: Wired, data: JSONBody[NewRul
         made = await editing.add_rule(
             parts.desk, data.site_id, wanted_of(data), actor=actor_of(request), now=parts.now()
         )
+    except UnknownError as error:
+        raise missing("site", data.site_id) from error
     except (DialectError, PlaceError) as error:
         raise ProblemError(422, str(error)) from error
     return MadeOut(made, f"/api/v1/delivery-rules/{made}")

@@ -19,6 +19,7 @@ from central.deliveries.states import DeliveryEvent, DeliveryState, after
 from central.people.sites import Sites
 from central.people.totp import Seal
 from central.tables import deliveries, delivery_log, delivery_rules
+from central.tables import sites as sites_table
 
 
 class UnknownError(LookupError):
@@ -62,7 +63,7 @@ class Desk:
 
 
 async def add_rule(desk: Desk, site_id: str, wanted: NewRule, *, actor: Actor, now: datetime) -> str:
-    """A rule; DialectError or PlaceError where it cannot be."""
+    """A rule; DialectError or PlaceError where it cannot be, UnknownError where the site is none."""
     check(wanted.dialect)
     check_place(wanted.target_kind, wanted.target, wanted.secret, desk.bounds)
     rule_id = str(uuid.uuid4())
@@ -74,6 +75,8 @@ async def add_rule(desk: Desk, site_id: str, wanted: NewRule, *, actor: Actor, n
         "created_by": actor.id,
     }
     async with transaction(desk.engine) as connection:
+        if await connection.scalar(select(sites_table.c.id).where(sites_table.c.id == site_id)) is None:
+            raise UnknownError(f"no site {site_id!r} here")
         await connection.execute(insert(delivery_rules).values(row))
         change = Change("delivery_rule.add", "delivery_rule", rule_id, site_id, new=_said(wanted))
         await record(connection, actor, [change], now)
