@@ -227,13 +227,7 @@ async def post_interpretation(
     request: CentralRequest, parts: Wired, run_id: RunPath, data: JSONBody[InterpretationIn]
 ) -> Response[ReviewOut]:
     """The run by that version."""
-    try:
-        found = await changes.interpret(
-            parts.engine, run_id, data.version, seen=seen_revision(request), **by(request, parts)
-        )
-    except (StaleError, UnknownRunError, CorrectionError, LookupError) as error:
-        raise await refusal(parts, error) from error
-    return await answer(request, parts, found)
+    return await answer(request, parts, await interpreted(request, parts, run_id, data.version, seen_revision(request)))
 
 
 @post(
@@ -274,6 +268,14 @@ async def said(request: CentralRequest, parts: Parts, run_id: str, steps: list[S
     try:
         return await changes.correct(parts.engine, run_id, steps, seen=seen, **by(request, parts))
     except (StaleError, UnknownRunError, CorrectionError) as error:
+        raise await refusal(parts, error) from error
+
+
+async def interpreted(request: CentralRequest, parts: Parts, run_id: str, version: int, seen: int) -> Dossier:
+    """Interpret it by that version; what goes wrong as a problem."""
+    try:
+        return await changes.interpret(parts.engine, run_id, version, seen=seen, **by(request, parts))
+    except (StaleError, UnknownRunError, CorrectionError, LookupError) as error:
         raise await refusal(parts, error) from error
 
 

@@ -16,12 +16,12 @@ from central.people.permissions import VIEWERS
 from central.people.sites import Sites
 from central.results.queries import runs_of, select_runs
 from central.review.agreement import Agreement, Compared, agreement, compare
-from central.review.corrections import effective
+from central.review.corrections import Action, effective
 from central.review.dossier import corrections_of
 from central.tables import run_records, runs
 from protocol.assay import Call
 from protocol.codec import decode_reading, decompress
-from protocol.endpoint import RowEndpoint
+from protocol.endpoint import seen_endpoints
 
 MOST_RUNS: Final = 2000
 _AT_ONCE: Final = 200
@@ -84,14 +84,14 @@ async def agreements(
 
 async def _compared(connection: AsyncConnection, ids: Sequence[str]) -> list[Compared]:
     said = await corrections_of(connection, ids)
-    stored = await connection.execute(select(runs.c.id, runs.c.document, runs.c.endpoints).where(runs.c.id.in_(ids)))
-    rows = {row.id: row for row in stored}
+    stored = await connection.execute(select(runs.c.id, runs.c.document).where(runs.c.id.in_(ids)))
+    documents = {row.id: row.document for row in stored}
     found = []
     for run in await runs_of(connection, select_runs().where(runs.c.id.in_(ids))):
-        if run.id not in said:
+        if all(each.action is Action.INTERPRET for each in said.get(run.id, ())):
             continue
-        made = decode_reading(decompress(rows[run.id].document))
-        own = msgspec.convert(rows[run.id].endpoints, dict[str, RowEndpoint])
+        made = decode_reading(decompress(documents[run.id]))
+        own = seen_endpoints(made.plate, made.wells, run.assay)
         now = effective(made, said[run.id], run.assay)
         found.append(compare(run, made, own, now))
     return found

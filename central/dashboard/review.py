@@ -12,7 +12,8 @@ from litestar.params import Body, QueryParameter
 from litestar.response import Redirect, Template
 
 from central.api.paths import After, RunPath, missing, with_query
-from central.api.review import TestPath, in_words, next_page, said, signed
+from central.api.review import TestPath, in_words, interpreted, next_page, said, signed
+from central.assays.registry import active_versions
 from central.dashboard.pages import frame
 from central.dashboard.terms import CALL_WORDS
 from central.dashboard.words import endpoint_lines, facts, heads, legend, plate_map, run_line
@@ -43,6 +44,13 @@ class SayForm(msgspec.Struct, frozen=True):
     call: Annotated[str, msgspec.Meta(max_length=16)] = ""
     reason_code: Annotated[str, msgspec.Meta(max_length=32)] = ""
     reason: Annotated[str, msgspec.Meta(max_length=1000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$(?!\n)")] = ""
+
+
+class InterpretForm(msgspec.Struct, frozen=True):
+    """The version of its profile that a run is to be interpreted by."""
+
+    revision: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class SignForm(msgspec.Struct, frozen=True):
@@ -152,6 +160,18 @@ async def post_sign_form(
     return Redirect(f"/review/{run_id}", status_code=303)
 
 
+@post("/review/{run_id:str}/interpretation", access=REVIEWERS, include_in_schema=False)
+async def post_interpretation_form(
+    request: CentralRequest, parts: Wired, run_id: RunPath, data: Annotated[InterpretForm, _Form]
+) -> Response[Any]:
+    """Work its titres out by that version and show the run again; or say why not."""
+    try:
+        await interpreted(request, parts, run_id, data.version, data.revision)
+    except ProblemError as error:
+        return await _again(request, parts, run_id, error)
+    return Redirect(f"/review/{run_id}", status_code=303)
+
+
 @get("/approval/{test_id:str}", access=VIEWERS, include_in_schema=False)
 async def get_approval_page(request: CentralRequest, parts: Wired, test_id: TestPath) -> Template:
     """Every plate of a test, and what stands against its approval."""
@@ -192,6 +212,7 @@ async def review_page(
         if found is None:
             raise missing("run", run_id)
         names = await names_of(connection, _people(found))
+        active = (await active_versions(connection)).get(found.run.profile)
         before, following = await neighbours(connection, person.sites, filters, found.run.number)
     chosen = well if well in found.reading.wells else None
     query = _query(filters)
@@ -210,6 +231,7 @@ async def review_page(
         may_review=person.role in ("reviewer", "admin"),
         asks_code=person.has_code,
         against=found.why_not(person.id),
+        active=active,
         **run_context(found, names),
     )
 
@@ -336,6 +358,7 @@ HANDLERS: Final = (
     get_review_page,
     post_say_form,
     post_sign_form,
+    post_interpretation_form,
     get_approval_page,
     post_approval_form,
 )

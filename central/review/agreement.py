@@ -50,7 +50,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(run: Run, reading: PlateReading, own: Mapping[str, RowEndpoint], now: Effective) -> Compared:
-    """A reviewed run: the endpoints that it was accepted with against those that count now, in rows looked at."""
+    """A reviewed run: its endpoints by the machine's calls against those that count now, in rows looked at."""
     assay = run.assay
     touched = {each.row for each in assay.series if set(each.wells) & now.overridden.keys()}
     looked_at = touched | now.accepted | set(now.not_reportable)

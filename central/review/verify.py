@@ -249,7 +249,7 @@ async def _without_record(connection: AsyncConnection) -> list[Difference]:
 
 def _canonical(value: Any) -> bytes:
     """As it would be stored: a tuple and a list are one thing there."""
-    return msgspec.json.encode(value, order="sorted")
+    return msgspec.json.encode(msgspec.to_builtins(value, str_keys=True), order="sorted")
 
 
 def _text(value: Any) -> str:

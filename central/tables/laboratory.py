@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from central.tables.columns import BigId, Json, UtcDateTime, metadata
@@ -113,6 +114,9 @@ placements: Final = Table(
     Column("control_serum_id", String(36), ForeignKey("control_sera.id")),
 )
 
+# Nobody has accepted it, and somebody should look at it.
+_WAITING: Final = text("accepted_at IS NULL AND voided_at IS NULL AND (worst_grade <> 'high' OR flagged IS true)")
+
 # What the laboratory makes of a run. `runs` itself stays as it was accepted.
 run_records: Final = Table(
     "run_records",
@@ -132,6 +136,7 @@ run_records: Final = Table(
     Column("voided_at", UtcDateTime),
     Index("ix_run_records_plate_id", "plate_id"),
     Index("ix_run_records_site_id", "site_id"),
+    Index("ix_run_records_waiting", "run_id", postgresql_where=_WAITING, sqlite_where=_WAITING),
 )
 
 # Each thing that a person said of a run, in order; the run as it stands is worked out from them.

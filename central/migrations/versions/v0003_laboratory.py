@@ -328,6 +328,15 @@ def _records() -> None:
     )
     op.create_index("ix_run_records_plate_id", "run_records", ["plate_id"], unique=False)
     op.create_index("ix_run_records_site_id", "run_records", ["site_id"], unique=False)
+    waiting = sa.text("accepted_at IS NULL AND voided_at IS NULL AND (worst_grade <> 'high' OR flagged IS true)")
+    op.create_index(
+        "ix_run_records_waiting",
+        "run_records",
+        ["run_id"],
+        unique=False,
+        postgresql_where=waiting,
+        sqlite_where=waiting,
+    )
     op.create_table(
         "corrections",
         sa.Column("number", _NUMBER, autoincrement=True, nullable=False),

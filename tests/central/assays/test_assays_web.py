@@ -119,6 +119,11 @@ async def test_the_pages_show_profiles_charts_and_agreement(engine: AsyncEngine,
         reason = token | {"reason": "as we read"}
         answer = await client.post("/profiles/hi-96/1001/activation", data=reason, follow_redirects=False)
         assert answer.status_code == 303
+        assert "Interpret by version 1001" in (await client.get(f"/review/{RUN}")).text
+        again = token | {"revision": "1", "version": "1001"}
+        answer = await client.post(f"/review/{RUN}/interpretation", data=again, follow_redirects=False)
+        assert answer.status_code == 303
+        assert (await client.post(f"/review/{RUN}/interpretation", data=again)).status_code == 412
         serum = token | {name: str(value) for name, value in POSITIVE.items()}
         made = await client.post("/controls", data=serum, follow_redirects=False)
         assert made.status_code == 303
