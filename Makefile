@@ -36,7 +36,7 @@ bench: $(VENV)/.dev ## Print the benchmarks: ratios beside a peer or a ceiling, 
 	@$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
 faults: $(VENV)/.dev ## Prove what docs/reliability.md promises, with the full counts: hours (ONLY=e1 one of them)
-	@FAULTS_FULL=1 FAULTS_ONLY="$(ONLY)" nice $(BIN)/python -m pytest tests/faults tests/simulation
+	@FAULTS_FULL=1 FAULTS_ONLY="$(ONLY)" nice $(BIN)/python -m pytest tests/faults tests/simulation tests/security
 	@$(BIN)/python -m tests.faults.table
 
 docs: $(VENV)/.dev ## Make the generated pages and example files anew
@@ -44,6 +44,7 @@ docs: $(VENV)/.dev ## Make the generated pages and example files anew
 	@$(BIN)/python -m protocol.asyncapi > docs/asyncapi.json
 	@$(BIN)/python -m models.training.reading_page
 	@$(BIN)/python -m tests.faults.table
+	@$(BIN)/python -m tests.security.table
 
 lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyproject.toml
 	@sh provisioning/lock.sh $(BIN)/uv

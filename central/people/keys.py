@@ -89,7 +89,8 @@ async def revoke_key(engine: AsyncEngine, key_id: str, *, actor: Actor, now: dat
         site_id: str | None = await connection.scalar(select(api_keys.c.site_id).where(api_keys.c.id == key_id))
         ended = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)).values(revoked_at=now)
         if (await connection.execute(ended)).rowcount:
-            await record(connection, actor, [Change("key.revoke", "key", key_id, site_id)], now)
+            was, new = {"revoked_at": None}, {"revoked_at": now}
+            await record(connection, actor, [Change("key.revoke", "key", key_id, site_id, was, new)], now)
     return site_id is not None
 
 

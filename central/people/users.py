@@ -149,7 +149,8 @@ async def erase_user(engine: AsyncEngine, user_id: str, *, actor: Actor, now: da
         await end_all(connection, user_id, "erased", now)
         for table in (identities, invitations, memberships):
             await connection.execute(delete(table).where(table.c.user_id == user_id))
-        await record(connection, actor, [Change("user.erase", "user", user_id, reason=reason)], now)
+        erased = Change("user.erase", "user", user_id, None, {"erased_at": None}, {"erased_at": now}, reason)
+        await record(connection, actor, [erased], now)
     return pseudonym
 
 
