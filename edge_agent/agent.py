@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from edge_agent import AGENT_VERSION
+from edge_agent.attempts import EndsTheAgentError, attempted
 from edge_agent.barcode import FoundCode
 from edge_agent.cameras.frame import Camera, CameraError, Frame, StaleFrame
 from edge_agent.clock import BootClock, Moment, reading_id
@@ -209,11 +210,14 @@ class Shutter:
 def keep(reader: Reader, frame: Frame) -> dict[str, Any]:
     """Read one photograph and keep what came of it; the event to say, now that it is on the disk."""
     try:
-        seen = reader.read(frame)
+        with attempted(reader.config.state_dir, codec.digest(frame.data)):
+            seen = reader.read(frame)
         document = codec.encode_reading(make_reading(reader, frame, seen))
         reading = codec.decode_reading(document)
     except Refused as refused:
         return _refuse(reader, frame, refused.reason, refused.detail)
+    except EndsTheAgentError as error:
+        return _refuse(reader, frame, "ends_the_agent", f"{error} (send it to whoever looks after the software)")
     except Exception as error:  # noqa: BLE001
         # Our bug must not hold up the plates behind this one; the photograph is kept with the refused ones.
         _log.exception("reading failed", photo=frame.name)
