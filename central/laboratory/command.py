@@ -38,12 +38,17 @@ def worklist(file: Path, site: str, dry_run: bool, as_json: bool, data_dir: Path
     if as_json:
         print_json(found)
     else:
-        verb = "would be" if dry_run or found.conflicts else "were"
         for step in found.conflicts:
             click.echo(f"in the way: line {step.line}, {step.kind} {step.name}: {step.what}")
-        made = ", ".join(f"{number} {kind}s" for kind, number in sorted(counted(found.create).items())) or "nothing"
-        click.echo(f"{made} {verb} registered, {len(found.change)} filled in; {found.same} things were there already")
+        made = ", ".join(_number(count, kind) for kind, count in sorted(counted(found.create).items())) or "nothing"
+        verb = "would be" if dry_run or found.conflicts else "was"
+        same = _number(found.same, "thing")
+        click.echo(f"{made} {verb} registered, {len(found.change)} filled in; {same} there already")
         if found.ignored:
             click.echo(f"columns that say nothing here: {', '.join(found.ignored)}")
     if found.conflicts:
         raise SystemExit(1)
+
+
+def _number(count: int, kind: str) -> str:
+    return f"{count} {kind}" if count == 1 else f"{count} {kind}s"
