@@ -46,8 +46,11 @@ PURE = (
     "edge_agent/vision/tensors.py",
     "central/assays/charts.py",
     "central/assays/controls.py",
+    "central/audit/verify.py",
     "central/results/aggregate.py",
     "central/intake/decide.py",
+    "central/laboratory/states.py",
+    "central/laboratory/worklist.py",
     "central/results/dialects.py",
 )
 IO_MODULES = {
