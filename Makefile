@@ -42,6 +42,7 @@ faults: $(VENV)/.dev ## Prove what docs/reliability.md promises, with the full c
 docs: $(VENV)/.dev ## Make the generated pages and example files anew
 	@$(BIN)/python -m protocol.page > docs/protocol.md
 	@$(BIN)/python -m protocol.asyncapi > docs/asyncapi.json
+	@$(BIN)/python -m central.people.page docs/permissions.md
 	@$(BIN)/python -m models.training.reading_page
 	@$(BIN)/python -m tests.faults.table
 	@$(BIN)/python -m tests.security.table

@@ -61,6 +61,9 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
             lifespan="off",  # ours to run, so that what fails in it is raised here
             log_config=None,
             server_header=False,
+            # Only a proxy of ours is asked who calls: a header can be written by anyone.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=_GOODBYE_S,
         )
         # uvicorn stops on these by itself and raises them again afterwards, when there is nothing left to end.

@@ -53,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker_password: str = ""
     """With `broker_url`: password of the broker user `central`."""
 
+    trusted_proxies: str = ""
+    """Addresses or networks of your own proxies, separated by commas: `X-Forwarded-For` is believed from them only."""
+
     secure_cookies: bool = False
     """Send cookies over HTTPS only; true behind TLS."""
 
