@@ -49,16 +49,6 @@ class RunDetail(msgspec.Struct, frozen=True):
     digest: str
 
 
-class SubmissionRow(msgspec.Struct, frozen=True):
-    """One submission in the list: its tests, plates and runs."""
-
-    submission: str
-    tests: tuple[str, ...]
-    plates: int
-    runs: int
-    last_received_at: datetime
-
-
 class ImageRow(msgspec.Struct, frozen=True):
     """A stored picture."""
 
@@ -119,44 +109,6 @@ async def get_run(connection: AsyncConnection, run_id: str, *, sites: Sites = EV
     (run,) = await _as_runs(connection, [row])
     (marked,) = mark_current([run], await _runs_of_plates(connection, [run]))
     return RunDetail(marked, decode_reading(decompress(row.document)), row.digest)
-
-
-async def list_submissions(connection: AsyncConnection, *, limit: int = 200) -> tuple[SubmissionRow, ...]:
-    """Submissions, the one with the newest run first."""
-    newest = func.max(runs.c.number).label("newest")
-    listed = (
-        select(runs.c.submission, newest)
-        .where(runs.c.submission.is_not(None))
-        .group_by(runs.c.submission)
-        .order_by(newest.desc())
-        .limit(limit)
-        .subquery()
-    )
-    query = (
-        select(
-            runs.c.submission,
-            runs.c.test,
-            func.count().label("runs"),
-            func.count(runs.c.plate_number.distinct()).label("plates"),
-            func.max(runs.c.received_at).label("last_received_at"),
-        )
-        .join(listed, listed.c.submission == runs.c.submission)
-        .group_by(runs.c.submission, runs.c.test, listed.c.newest)
-        .order_by(listed.c.newest.desc(), runs.c.test)
-    )
-    by_submission: dict[str, list[Row[Any]]] = {}
-    for row in await connection.execute(query):
-        by_submission.setdefault(row.submission, []).append(row)
-    return tuple(
-        SubmissionRow(
-            submission=submission,
-            tests=tuple(row.test for row in rows),
-            plates=sum(row.plates for row in rows),
-            runs=sum(row.runs for row in rows),
-            last_received_at=max(row.last_received_at for row in rows),
-        )
-        for submission, rows in by_submission.items()
-    )
 
 
 async def submission_runs(

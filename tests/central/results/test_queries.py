@@ -11,6 +11,8 @@ from central.fleet import queries as fleet_queries
 from central.fleet.devices import record_status
 from central.intake.ingest import ingest
 from central.intake.plan import Delivery
+from central.laboratory.queries import Wanted, list_submissions
+from central.people.sites import EVERY_SITE
 from central.results import queries
 from central.results.aggregate import summarise
 from central.results.images import StoredImage, record
@@ -88,11 +90,12 @@ async def test_a_run_that_is_not_here_is_none(engine: AsyncEngine) -> None:
 
 
 async def test_submissions_are_listed_with_their_tests_plates_and_runs(engine: AsyncEngine) -> None:
-    await filled(engine, plate(1, "S-1"), plate(2, "S-1"), plate(3, "S-2"), plate(4, "S-1", "IBD"))
+    await filled(engine, plate(3, "S-2"))
+    await ingest(engine, [plate(1, "S-1"), plate(2, "S-1"), plate(4, "S-1", "IBD")], now=NOON + timedelta(minutes=1))
     await ingest(engine, [plate(5, "S-1", plate_number="2")], now=NOON + timedelta(hours=1))
     async with reading(engine) as connection:
-        first, second = await queries.list_submissions(connection)
-        (only,) = await queries.list_submissions(connection, limit=1)
+        first, second = await list_submissions(connection, EVERY_SITE, Wanted())
+        (only,) = await list_submissions(connection, EVERY_SITE, Wanted(), limit=1)
     assert (first.submission, first.tests, first.plates, first.runs) == ("S-1", ("IBD", "NDV"), 3, 4)
     assert first.last_received_at == NOON + timedelta(hours=1)
     assert (second.submission, second.runs) == ("S-2", 1)
