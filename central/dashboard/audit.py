@@ -79,7 +79,8 @@ def changes(entry: EntryOut) -> list[tuple[str, str, str]]:
         return [("", _shown(old), _shown(new))]
     before, after = old or {}, new or {}
     names = [*before, *(name for name in after if name not in before)]
-    return [(name, _shown(before.get(name)), _shown(after.get(name))) for name in names]
+    shown = [(name, _shown(before.get(name)), _shown(after.get(name))) for name in names]
+    return [line for line in shown if line[1] or line[2]]
 
 
 def _shown(value: Any) -> str:
