@@ -7,7 +7,7 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,13 @@ from tests.make import make_code
 pytestmark = pytest.mark.benchmark
 
 FEW, MANY = 10_000, int(os.environ.get("REVIEW_RUNS", "30000"))
-PER_SUBMISSION, ROUNDS = 100, 15
+PER_SUBMISSION, ROUNDS = 100, 27
+PATHS = {
+    "review of one run": f"/api/v1/runs/{RUN}/review",
+    "review queue": "/api/v1/review/queue",
+    "summary of a submission of 100 plates": f"/api/v1/submissions/B-{FEW // 2}",
+    "one run": f"/api/v1/runs/{RUN}",
+}
 # Every 50th run waits for a reviewer, as on a bench that reads well; the others are copies of a clean one.
 FILL = """
     INSERT INTO submissions (id, site_id, name, revision, created_at, created_by, origin)
@@ -49,10 +55,10 @@ FILL = """
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    """An empty PostgreSQL database."""
+def urls() -> Iterator[tuple[str, str]]:
+    """Two empty PostgreSQL databases of one server."""
     with postgres_server() as server:
-        yield server.new_database()
+        yield server.new_database(), server.new_database()
 
 
 async def fill(engine: AsyncEngine, first: int, last: int) -> None:
@@ -66,52 +72,42 @@ async def fill(engine: AsyncEngine, first: int, last: int) -> None:
         await autocommit.execute(text("ANALYZE"))
 
 
-async def milliseconds(ask: Callable[[], Awaitable[object]]) -> float:
-    """Median over some rounds, after two to warm up."""
-    taken = []
-    for _ in range(ROUNDS + 2):
-        began = time.perf_counter()
-        await ask()
-        taken.append((time.perf_counter() - began) * 1000)
-    return statistics.median(taken[2:])
-
-
-async def timed(client: Client, headers: dict[str, str]) -> dict[str, float]:
-    """Each request in milliseconds."""
-
-    async def get(path: str) -> None:
-        answer = await client.get(path, headers=headers)
-        assert answer.status_code == 200, answer.text
-
-    submission = f"B-{PER_SUBMISSION * (FEW // PER_SUBMISSION // 2)}"
-    paths = {
-        "review of one run": f"/api/v1/runs/{RUN}/review",
-        "review queue": "/api/v1/review/queue",
-        "summary of a submission of 100 plates": f"/api/v1/submissions/{submission}",
-        "one run": f"/api/v1/runs/{RUN}",
-    }
-    return {name: await milliseconds(lambda path=path: get(path)) for name, path in paths.items()}  # type: ignore[misc]
-
-
-async def measure(url: str, tmp_path: Path) -> None:
-    """Few, then many."""
-    settings = Settings(data_dir=tmp_path, database_url=url, port=0)
+async def filled(url: str, folder: Path, runs: int) -> Settings:
+    """A central with so many runs: the first waits for a reviewer."""
+    settings = Settings(data_dir=folder, database_url=url, port=0)
     await migrate(settings)
     engine = make_engine(settings.database, command_timeout_s=None)
     await people(engine, "viewer")
     await read_plate(engine, 1, wells=doubtful())
     await read_plate(engine, 2, enrolled=True, code=make_code(plate_number="2"))
-    found = {}
-    async with central(settings) as client:
-        for first, last in ((PER_SUBMISSION, FEW), (FEW + PER_SUBMISSION, MANY)):
-            await fill(engine, first, last + PER_SUBMISSION - 1)
-            found[last] = await timed(client, await bearer(client))
+    await fill(engine, PER_SUBMISSION, runs + PER_SUBMISSION - 1)
     await engine.dispose()
+    return settings
+
+
+async def asked(client: Client, path: str, headers: dict[str, str]) -> float:
+    """How long one request took, in milliseconds."""
+    began = time.perf_counter()
+    answer = await client.get(path, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return (time.perf_counter() - began) * 1000
+
+
+async def measure(urls: tuple[str, str], folder: Path) -> None:
+    """The same requests to both in turn, so that a machine that slows down slows both."""
+    few, many = [await filled(url, folder, runs) for url, runs in zip(urls, (FEW, MANY), strict=True)]
     print(f"\n{'request':40} {FEW:>10} runs {MANY:>10} runs  ratio")
-    for name, few in found[FEW].items():
-        many = found[MANY][name]
-        print(f"{name:40} {few:12.1f} ms {many:12.1f} ms  {many / few:5.2f}")
+    async with central(few) as of_few, central(many) as of_many:
+        clients = [(of_few, await bearer(of_few)), (of_many, await bearer(of_many))]
+        for name, path in PATHS.items():
+            taken: list[list[float]] = [[], []]
+            for _ in range(ROUNDS):
+                for times, (client, headers) in zip(taken, clients, strict=True):
+                    times.append(await asked(client, path, headers))
+            medians = [statistics.median(times[2:]) for times in taken]
+            ratio = medians[1] / medians[0]
+            print(f"{name:40} {medians[0]:12.1f} ms {medians[1]:12.1f} ms  {ratio:5.2f}")
 
 
-def test_review_and_summary_as_runs_become_many(url: str, tmp_path: Path) -> None:
-    asyncio.run(measure(url, tmp_path))
+def test_review_and_summary_as_runs_become_many(urls: tuple[str, str], tmp_path: Path) -> None:
+    asyncio.run(measure(urls, tmp_path))
