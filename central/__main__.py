@@ -4,9 +4,7 @@ Settings come from `WELLREAD_…`. Each command is a few lines around one functi
 line that names the value.
 """
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,6 +13,7 @@ from central.audit.command import audit
 from central.command import data_dir_option, json_option, load, nothing, now, on_database, print_json, read_database
 from central.copies.command import backup, import_archives, restore
 from central.laboratory.command import worklist
+from central.people.command import user
 from central.review.command import verify
 from central.settings import Settings
 
@@ -60,30 +59,6 @@ def migrate(data_dir: Path | None) -> None:
     """Bring the database to this version's tables."""
     on_database(load(data_dir=data_dir), nothing, new=True)
     click.echo("the database has this version's tables")
-
-
-@main.group()
-def user() -> None:
-    """People who may sign in."""
-
-
-@user.command("add")
-@click.argument("name")
-@click.option("--role", type=click.Choice(["admin", "viewer"]), required=True, help="What they may do.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
-@data_dir_option
-def user_add(name: str, role: Any, password_stdin: bool, data_dir: Path | None) -> None:
-    """Let someone sign in."""
-    from central.people.users import add_user
-
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    settings = load(data_dir=data_dir)
-    add = lambda engine: add_user(engine, name=name, password=password, role=role, now=now())  # noqa: E731
-    person = on_database(settings, add, new=True)
-    click.echo(f"{person.name} may sign in as {person.role}")
 
 
 @main.group()
@@ -190,6 +165,7 @@ def dead_letters(limit: int, as_json: bool, data_dir: Path | None) -> None:
 
 main.add_command(audit)
 main.add_command(worklist)
+main.add_command(user)
 main.add_command(import_archives)
 main.add_command(profile)
 main.add_command(verify)
