@@ -13,7 +13,9 @@ from central.fleet.devices import Claim, ClaimError, create_claim, redeem, revok
 from central.fleet.queries import DeviceRow, list_devices
 from central.intake.gaps import OutboxAccount
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
+from central.people.laboratories import list_sites
 from central.people.permissions import ADMINS, ANYONE, VIEWERS
+from central.people.sites import MAIN_SITE, Sites
 from central.web.problems import ProblemError
 from protocol.messages import ClockQuality, Enrolment, EnrolmentRequest, OutboxDepth, Refusal, Trouble
 
@@ -70,9 +72,10 @@ class DevicesOut(msgspec.Struct, frozen=True):
 
 
 class ClaimIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the device will be called."""
+    """What the device will be called, and the site that its readings will belong to."""
 
     name: DeviceName
+    site_id: Annotated[str, msgspec.Meta(max_length=64, examples=["main"])] = MAIN_SITE
 
 
 class ClaimOut(msgspec.Struct, frozen=True):
@@ -120,15 +123,18 @@ async def get_device(request: CentralRequest, parts: Wired, device_id: DevicePat
 )
 async def post_claim(request: CentralRequest, parts: Wired, data: JSONBody[ClaimIn]) -> ClaimOut:
     """A one-time code for one new device."""
-    claim = await new_claim(request, parts, data.name)
+    claim = await new_claim(request, parts, data.name, data.site_id)
     return ClaimOut(claim.code, claim.name, claim.expires_at)
 
 
-async def new_claim(request: CentralRequest, parts: Parts, name: str) -> Claim:
-    """A claim code for a device of this name; 422 where it is no name."""
+async def new_claim(request: CentralRequest, parts: Parts, name: str, site_id: str = MAIN_SITE) -> Claim:
+    """A claim code for a device of this name and site; 422 where it is no name, or there is no such site."""
     actor = actor_of(request)
+    async with reading(parts.engine) as connection:
+        if not await list_sites(connection, Sites.of([site_id])):
+            raise ProblemError(422, f"no site {site_id!r} (expected one that is here)")
     try:
-        return await create_claim(parts.engine, name, by=actor.id, now=parts.now(), actor=actor)
+        return await create_claim(parts.engine, name, by=actor.id, now=parts.now(), site_id=site_id, actor=actor)
     except ValueError as error:
         raise ProblemError(422, str(error)) from error
 

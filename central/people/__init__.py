@@ -1,5 +1,9 @@
 """Who may do what: people, their sign-in, and the guard of every route.
 
-`auth` sign-in; `passwords` what is accepted and how it is kept; `throttle` slows guessing down; `tokens` what speaks
-for a person; `access` the table of every operation and the guard that holds every route to it.
+`callers` who a request speaks for; `auth` sign-in; `sessions` where somebody is signed in; `refresh` how a program
+stays so; `tokens` what speaks for a session; `passwords` what is accepted and how it is kept; `totp` one-time codes,
+`second_factor` setting them up; `throttle` slows guessing down. `users` accounts, `names` what they are called, `links`
+one-time links, `directory` who there is. `keys` machines; `sites` whose things they are, `laboratories` changing that.
+`permissions` roles and scopes; `access` the guard that holds every route to them; `page` their table; `command` all of
+it typed.
 """

@@ -243,3 +243,15 @@ async def test_a_device_is_moved_to_another_site_with_a_reason(client: Client, e
         assert await connection.scalar(select(devices.c.site_id)) == "north"
         moves = select(audit_entries.c.site_id, audit_entries.c.reason).where(audit_entries.c.action == "device.move")
         assert [tuple(row) for row in await connection.execute(moves)] == [("main", "sold"), ("north", "sold")]
+
+
+async def test_a_device_joins_the_site_that_its_claim_names(client: Client) -> None:
+    admin = await bearer(client, "admin")
+    nowhere = await client.post("/api/v1/claims", json={"name": "Bench", "site_id": "mars"}, headers=admin)
+    assert (nowhere.status_code, "mars" in nowhere.json()["detail"]) == (422, True)
+    await client.post("/api/v1/sites", json={"id": "north", "title": "North"}, headers=admin)
+    claim = (await client.post("/api/v1/claims", json={"name": "Bench", "site_id": "north"}, headers=admin)).json()
+    body = {"claim_code": claim["claim_code"], "device_id": "bench-7", "agent": "0.1.0"}
+    assert (await client.post("/api/v1/enrolments", json=body)).status_code == 201
+    device = (await client.get("/api/v1/devices/bench-7", headers=admin)).json()
+    assert device["site_id"] == "north"
