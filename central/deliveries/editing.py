@@ -125,8 +125,9 @@ async def acknowledge(engine: AsyncEngine, delivery_id: str, *, sites: Sites, ac
         if row.state == DeliveryState.ACKNOWLEDGED.value:
             return
         values = {"acknowledged_at": now, "acknowledged_how": f"said by {actor.kind}", "leased_until": None}
-        await _move(connection, row, DeliveryEvent.ACKNOWLEDGE, now, values)
-        await record(connection, actor, [Change("delivery.acknowledge", "delivery", row.id, row.site_id)], now)
+        was, new = await _move(connection, row, DeliveryEvent.ACKNOWLEDGE, now, values)
+        change = Change("delivery.acknowledge", "delivery", row.id, row.site_id, was, new)
+        await record(connection, actor, [change], now)
 
 
 async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: Actor, now: datetime) -> None:
@@ -134,17 +135,20 @@ async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: A
     async with transaction(engine) as connection:
         row = await _delivery(connection, delivery_id, sites)
         event = DeliveryEvent.RETRY if row.place is None else DeliveryEvent.RESUME
-        await _move(connection, row, event, now, {"due_at": now, "attempts": 0, "leased_until": None})
-        await record(connection, actor, [Change("delivery.retry", "delivery", row.id, row.site_id)], now)
+        values = {"due_at": now, "attempts": 0, "leased_until": None}
+        was, new = await _move(connection, row, event, now, values)
+        await record(connection, actor, [Change("delivery.retry", "delivery", row.id, row.site_id, was, new)], now)
 
 
 async def _move(
     connection: AsyncConnection, row: Row[Any], event: DeliveryEvent, now: datetime, values: dict[str, Any]
-) -> None:
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What the trail says of it: the state before, the state since."""
     state = after(DeliveryState(row.state), event)
     values |= {"state": state.value}
     await connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
     await connection.execute(insert(delivery_log).values(delivery_id=row.id, at=now, event=event.value))
+    return {"state": row.state}, {"state": state.value}
 
 
 async def _rule(connection: AsyncConnection, rule_id: str, sites: Sites) -> Row[Any]:

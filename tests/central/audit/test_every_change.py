@@ -14,7 +14,7 @@ from central.people.permissions import ROLES
 from central.people.sites import EVERY_SITE
 from central.settings import Settings
 from central.tables import audit_entries
-from tests.central.audit.examples import EXAMPLES, WANTED, WITHOUT_ENTRY
+from tests.central.audit.examples import EXAMPLES, WITHOUT_ENTRY
 from tests.central.audit.ground import Ground
 from tests.central.web import central, people, runs
 
@@ -39,7 +39,7 @@ def changing() -> set[str]:
 
 
 def test_every_changing_operation_has_its_example() -> None:
-    assert changing() - set(EXAMPLES) - set(WITHOUT_ENTRY) == WANTED, "add them to tests/central/audit/examples.py"
+    assert changing() - set(EXAMPLES) - set(WITHOUT_ENTRY) == set(), "add them to tests/central/audit/examples.py"
 
 
 def test_no_example_is_of_an_operation_that_is_gone() -> None:
