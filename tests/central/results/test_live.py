@@ -12,6 +12,7 @@ from litestar.response.sse import ServerSentEventMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.api.events import runs_after
+from central.people.sites import EVERY_SITE
 from central.results.live import MAX_LISTENERS, Live, RunEvent, TooManyListenersError
 from central.settings import Settings
 from tests.central.web import bearer, central, people, runs, serving
@@ -160,7 +161,7 @@ async def test_a_listener_that_hangs_up_is_forgotten(engine: AsyncEngine, settin
 async def test_runs_after_a_number_come_oldest_first_over_many_pages(engine: AsyncEngine, settings: Settings) -> None:
     await runs(engine, *range(1, 121))
     async with central(settings) as client:
-        found = await runs_after(client.app.state.parts, 7)
+        found = await runs_after(client.app.state.parts, 7, EVERY_SITE)
     assert [event.number for event in found] == list(range(8, 121))
 
 
