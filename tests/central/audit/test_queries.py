@@ -9,8 +9,8 @@ from central.audit import queries
 from central.audit.chain import COMMAND, Actor, Change, record
 from central.audit.queries import Wanted, history_of, names_of, search, walk
 from central.db import reading, transaction
-from central.people.auth import add_user
 from central.people.sites import EVERY_SITE, Sites
+from central.people.users import add_user
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
