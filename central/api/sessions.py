@@ -139,6 +139,11 @@ async def proven(request: CentralRequest, parts: Parts, password: str, code: str
 @post("/users/me/second-factor", access=VIEWERS, status_code=201, summary="Set up one-time codes")
 async def post_second_factor(request: CentralRequest, parts: Wired, data: JSONBody[ProofIn]) -> SecretOut:
     """A secret for an authenticator app; nothing is asked for until one of its codes was confirmed."""
+    return await new_secret(request, parts, data)
+
+
+async def new_secret(request: CentralRequest, parts: Parts, data: ProofIn) -> SecretOut:
+    """403 where the proof is wrong, 409 for who has codes already."""
     await proven(request, parts, data.password, data.code)
     person = person_of(request)
     try:
@@ -166,6 +171,11 @@ async def confirm_code(request: CentralRequest, parts: Parts, code: str) -> None
 @post("/users/me/second-factor/remove", access=VIEWERS, status_code=204, summary="Remove one-time codes")
 async def post_remove(request: CentralRequest, parts: Wired, data: JSONBody[ProofIn]) -> None:
     """No code is asked for any more."""
+    await remove_codes(request, parts, data)
+
+
+async def remove_codes(request: CentralRequest, parts: Parts, data: ProofIn) -> None:
+    """403 where the proof is wrong."""
     await proven(request, parts, data.password, data.code)
     await second_factor.remove(parts.engine, person_of(request).id, actor=actor_of(request), now=parts.now())
 

@@ -14,7 +14,18 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from central.api.paths import segment
-from central.dashboard import assays, audit, deliveries, forms, laboratory, pages, people, review, sign_in
+from central.dashboard import (
+    administration,
+    assays,
+    audit,
+    deliveries,
+    forms,
+    laboratory,
+    pages,
+    people,
+    review,
+    sign_in,
+)
 from central.dashboard.bench import holes, size
 from central.dashboard.words import utc
 
@@ -32,6 +43,7 @@ ROUTER: Final = Router(
         *deliveries.HANDLERS,
         *assays.HANDLERS,
         *people.HANDLERS,
+        *administration.HANDLERS,
         sign_in.get_sign_in,
         sign_in.post_sign_in,
         sign_in.post_sign_out,

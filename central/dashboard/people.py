@@ -1,4 +1,4 @@
-"""A person's own pages: joining by a link, where somebody is signed in."""
+"""A person's own pages: joining by a link, password, one-time codes, where somebody is signed in."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,18 @@ from litestar import Response, get, post
 from litestar.params import PathParameter
 from litestar.response import Redirect, Template
 
-from central.api.sessions import SessionPath, password_by_link, sessions_of
+from central.api.sessions import (
+    PasswordIn,
+    ProofIn,
+    SecretOut,
+    SessionPath,
+    confirm_code,
+    new_password,
+    new_secret,
+    password_by_link,
+    remove_codes,
+    sessions_of,
+)
 from central.dashboard.pages import page
 from central.dashboard.sign_in import FORM, signed_out
 from central.db import reading
@@ -23,6 +34,21 @@ class NewPasswordForm(msgspec.Struct, frozen=True):
     """The field of the page behind a link."""
 
     new_password: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+
+class PasswordForm(msgspec.Struct, frozen=True):
+    """The old password (and code), and the new."""
+
+    password: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    new_password: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    code: Annotated[str, msgspec.Meta(max_length=16)] = ""
+
+
+class ProofForm(msgspec.Struct, frozen=True):
+    """Who it is, once more."""
+
+    password: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    code: Annotated[str, msgspec.Meta(max_length=16)] = ""
 
 
 @get("/join/{code:str}", access=ANYONE, include_in_schema=False)
@@ -56,9 +82,59 @@ async def _join_page(parts: Parts, code: str, message: str = "", status_code: in
 
 @get("/account", access=VIEWERS, include_in_schema=False)
 async def get_account(request: CentralRequest, parts: Wired) -> Template:
-    """Where the person is signed in."""
+    """The person's password, codes, and where they are signed in."""
+    return await _account_page(request, parts)
+
+
+async def _account_page(
+    request: CentralRequest, parts: Parts, secret: SecretOut | None = None, message: str = "", status_code: int = 200
+) -> Template:
     sessions = await sessions_of(parts, person_of(request))
-    return page(request, parts, "account.html", "/account", sessions=sessions)
+    answer = page(request, parts, "account.html", "/account", sessions=sessions, secret=secret, message=message)
+    answer.status_code = status_code
+    return answer
+
+
+@post("/account/password", access=VIEWERS, include_in_schema=False)
+async def post_password_form(
+    request: CentralRequest, parts: Wired, data: Annotated[PasswordForm, FORM]
+) -> Response[Any]:
+    """A new password, and sign in again; or the page with what is wrong."""
+    try:
+        await new_password(request, parts, PasswordIn(data.password, data.new_password, data.code or None))
+    except ProblemError as error:
+        return await _account_page(request, parts, message=error.detail, status_code=422)
+    return signed_out(parts)
+
+
+@post("/account/codes", access=VIEWERS, include_in_schema=False, status_code=200)
+async def post_codes_form(request: CentralRequest, parts: Wired, data: Annotated[ProofForm, FORM]) -> Template:
+    """The secret for an app, shown once."""
+    try:
+        secret = await new_secret(request, parts, ProofIn(data.password, data.code or None))
+    except ProblemError as error:
+        return await _account_page(request, parts, message=error.detail, status_code=422)
+    return await _account_page(request, parts, secret)
+
+
+@post("/account/codes/confirm", access=VIEWERS, include_in_schema=False)
+async def post_confirm_form(request: CentralRequest, parts: Wired, data: Annotated[ProofForm, FORM]) -> Response[Any]:
+    """From now on a code is asked for."""
+    try:
+        await confirm_code(request, parts, data.code)
+    except ProblemError as error:
+        return await _account_page(request, parts, message=error.detail, status_code=422)
+    return Redirect("/account", status_code=303)
+
+
+@post("/account/codes/remove", access=VIEWERS, include_in_schema=False)
+async def post_remove_form(request: CentralRequest, parts: Wired, data: Annotated[ProofForm, FORM]) -> Response[Any]:
+    """No code is asked for any more; sign in again."""
+    try:
+        await remove_codes(request, parts, ProofIn(data.password, data.code or None))
+    except ProblemError as error:
+        return await _account_page(request, parts, message=error.detail, status_code=422)
+    return signed_out(parts)
 
 
 @post("/account/sessions/{session_id:str}/end", access=VIEWERS, include_in_schema=False)
@@ -75,4 +151,14 @@ async def post_end_sessions(request: CentralRequest, parts: Wired) -> Redirect:
     return signed_out(parts)
 
 
-HANDLERS = (get_join, post_join, get_account, post_end_session, post_end_sessions)
+HANDLERS = (
+    get_join,
+    post_join,
+    get_account,
+    post_password_form,
+    post_codes_form,
+    post_confirm_form,
+    post_remove_form,
+    post_end_session,
+    post_end_sessions,
+)
