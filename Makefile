@@ -21,7 +21,7 @@ demo: $(VENV)/.run ## Broker, central and a reader on this machine; PHOTOS=dir r
 	@$(BIN)/wellread-demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: $(VENV)/.dev ## Set up everything and run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev ## Formatting, lint, types
 	@$(BIN)/ruff format --check .
