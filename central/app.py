@@ -23,6 +23,7 @@ from central.fleet.broker import Broker
 from central.fleet.broker_child import cancelled
 from central.intake.ingest import NewRun
 from central.intake.mqtt import run_ingest
+from central.mail import mailer_of
 from central.parts import Parts, provide_parts
 from central.people.access import authorise
 from central.people.auth import People
@@ -61,13 +62,14 @@ def create_app(
     async def _start(stack: AsyncExitStack, engine: AsyncEngine, live: Live) -> Parts:
         people = People(engine, TokenKey.load(settings.data_dir), now, Seal.load(settings.data_dir))
         stack.push_async_callback(cancelled, asyncio.create_task(images.kept_swept(settings.images_dir)))
+        mailer = mailer_of(settings.smtp_url, settings.mail_from)
         if not with_ingest:
-            return Parts(settings, engine, people, live, now, accounts, None)
+            return Parts(settings, engine, people, live, now, accounts, None, mailer)
         mosquitto = await stack.enter_async_context(broker.running(settings, engine))
         ingest = await stack.enter_async_context(
             run_ingest(engine, mosquitto, now=now, on_runs=lambda new: _announce(live, new))
         )
-        parts = Parts(settings, engine, people, live, now, mosquitto, ingest)
+        parts = Parts(settings, engine, people, live, now, mosquitto, ingest, mailer)
         await stack.enter_async_context(deliveries_running(parts.desk, now))
         return parts
 

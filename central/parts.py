@@ -15,6 +15,7 @@ from central.deliveries.editing import Desk
 from central.deliveries.places import Bounds, parse_networks
 from central.fleet.broker import Broker
 from central.intake.mqtt import Ingest
+from central.mail import Mailer
 from central.people.auth import People
 from central.people.callers import DeviceCaller, KeyCaller, Origin, Person
 from central.people.sites import Sites
@@ -35,6 +36,7 @@ class Parts:
     now: Callable[[], datetime]
     broker: Broker | None
     ingest: Ingest | None
+    mailer: Mailer | None = None
 
     @property
     def public_url(self) -> str:

@@ -59,6 +59,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secure_cookies: bool = False
     """Send cookies over HTTPS only; true behind TLS."""
 
+    smtp_url: str = ""
+    """Mail server for links to join and to set a password: `smtps://name:password@host`; empty to hand links over."""
+
+    mail_from: str = ""
+    """With `smtp_url`: the address that letters are from."""
+
     delivery_folders: str = ""
     """Folders below which delivery rules may put files, separated by commas; empty for `deliveries` in `data_dir`."""
 

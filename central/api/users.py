@@ -1,15 +1,17 @@
 """`/api/v1/users`: who may sign in here; for administrators."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
+import structlog
 from litestar import get, patch, post
 from litestar.params import JSONBody, PathParameter
 
 from central.api.paths import missing
 from central.api.sessions import UUID
 from central.db import reading
+from central.mail import MailError
 from central.parts import CentralRequest, Parts, Wired, actor_of
 from central.people import second_factor
 from central.people.directory import UserRow, held_about, list_users
@@ -17,6 +19,8 @@ from central.people.links import Link, make_link
 from central.people.permissions import ADMINS, Role
 from central.people.users import LastAdminError, UnknownUserError, UserChange, add_user, change_user, erase_user
 from central.web.problems import ProblemError
+
+log: Final = structlog.get_logger(__name__)
 
 UserPath = Annotated[str, PathParameter(pattern=UUID, description="User.")]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -57,11 +61,12 @@ class ReasonIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LinkOut(msgspec.Struct, frozen=True):
-    """A one-time link to hand over, shown once."""
+    """A one-time link to hand over, shown once; null where it was sent to the person's address (`mailed`)."""
 
     user_id: str
-    link: str
+    link: str | None
     expires_at: datetime
+    mailed: bool = False
 
 
 class ErasedOut(msgspec.Struct, frozen=True):
@@ -105,12 +110,32 @@ async def invite(request: CentralRequest, parts: Parts, data: InviteIn) -> LinkO
         )
     except ValueError as error:
         raise ProblemError(422, str(error)) from error
-    return link_out(parts, person.id, await make_link(parts.engine, person.id, actor=actor, now=now))
+    return await link_out(parts, person.id, await make_link(parts.engine, person.id, actor=actor, now=now))
 
 
-def link_out(parts: Parts, user_id: str, link: Link) -> LinkOut:
-    """A link as it is handed over."""
-    return LinkOut(user_id, f"{parts.public_url}/join/{link.code}", link.expires_at)
+async def link_out(parts: Parts, user_id: str, link: Link) -> LinkOut:
+    """A link, sent by e-mail where that can be done; otherwise as an administrator hands it over."""
+    address = f"{parts.public_url}/join/{link.code}"
+    async with reading(parts.engine) as connection:
+        (row,) = await list_users(connection, user_id)
+    if parts.mailer is None or row.email is None:
+        return LinkOut(user_id, address, link.expires_at)
+    try:
+        await parts.mailer.send(row.email, *letter_of(link, address))
+    except MailError as error:
+        log.warning("mail_failed", user=user_id, reason=str(error))
+        return LinkOut(user_id, address, link.expires_at)
+    return LinkOut(user_id, None, link.expires_at, mailed=True)
+
+
+def letter_of(link: Link, address: str) -> tuple[str, str]:
+    """(subject, text) of the letter with a link."""
+    what = "join Wellread" if link.kind == "invite" else "set a new password for Wellread"
+    text = (
+        f"Open this to {what}:\n\n{address}\n\nIt is good once, until {link.expires_at:%Y-%m-%d %H:%M} UTC. "
+        "If you did not expect it, do nothing and tell your administrator.\n"
+    )
+    return f"Your link to {what}", text
 
 
 @get("/users/{user_id:str}", access=ADMINS, summary="One user")
@@ -169,7 +194,7 @@ async def new_link(request: CentralRequest, parts: Parts, user_id: str) -> LinkO
         link = await make_link(parts.engine, user_id, actor=actor_of(request), now=parts.now())
     except UnknownUserError as error:
         raise missing("user", user_id) from error
-    return link_out(parts, user_id, link)
+    return await link_out(parts, user_id, link)
 
 
 @post("/users/{user_id:str}/second-factor/remove", access=ADMINS, status_code=204, summary="Remove a user's codes")

@@ -30,6 +30,7 @@ class InviteForm(msgspec.Struct, frozen=True):
     name: Annotated[str, _Text] = ""
     role: Annotated[str, _Text] = "viewer"
     site_ids: Annotated[str, _Text] = "main"
+    email: Annotated[str, _Text] = ""
 
 
 class UserForm(msgspec.Struct, frozen=True):
@@ -96,7 +97,7 @@ async def _people_page(
 @post("/people", access=ADMINS, include_in_schema=False, status_code=200)
 async def post_invite(request: CentralRequest, parts: Wired, data: Annotated[InviteForm, FORM]) -> Template:
     """The page with a link to hand over, shown once; or with what is wrong."""
-    wanted = {"name": data.name, "role": data.role, "site_ids": _listed(data.site_ids)}
+    wanted = {"name": data.name, "role": data.role, "site_ids": _listed(data.site_ids), "email": data.email or None}
     try:
         link = await invite(request, parts, msgspec.convert(wanted, InviteIn))
     except (ProblemError, msgspec.ValidationError) as error:
