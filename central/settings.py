@@ -59,6 +59,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secure_cookies: bool = False
     """Send cookies over HTTPS only; true behind TLS."""
 
+    require_totp: bool = False
+    """Reviewers and administrators set up one-time codes before they do anything else."""
+
     smtp_url: str = ""
     """Mail server for links to join and to set a password: `smtps://name:password@host`; empty to hand links over."""
 

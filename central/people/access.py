@@ -18,7 +18,7 @@ from central.fleet.devices import authenticate_device
 from central.parts import Parts
 from central.people import keys
 from central.people.callers import DeviceCaller, KeyCaller, NotSignedInError, Person
-from central.people.permissions import ANYONE, NOBODY, VIEWERS, Access
+from central.people.permissions import ANYONE, NOBODY, REVIEWERS, VIEWERS, Access
 
 _COOKIE: Final = "wellread_session"
 CSRF_HEADER: Final = "x-csrf-token"
@@ -35,6 +35,9 @@ FRAMEWORK: Final[dict[str, Access]] = {
     "GET /api": VIEWERS,
     "GET /api/openapi.json": VIEWERS,
 }
+
+# What somebody does with their own account, and leaving.
+_OF_ONESELF: Final = ("/account", "/sign-out", "/api/v1/users/me", "/api/v1/sessions", "/api/v1/tokens")
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -82,8 +85,11 @@ async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     connection.scope["user"] = caller
     if not access.anyone and not _may(caller, access):
         raise PermissionDeniedException(f"not open to {_words(caller)} (expected {access.words})")
+    if not access.anyone and parts.settings.require_totp and _lacks_codes(caller, connection.scope["path"]):
+        raise PermissionDeniedException("set up one-time codes first (on the page of your account)")
     if method not in _SAFE:
-        await _check_origin(connection, parts, caller)
+        # What is open to anyone does nothing in the name of who happens to be signed in.
+        await _check_origin(connection, parts, None if access.anyone else caller)
 
 
 def _may(caller: Person | KeyCaller | DeviceCaller | None, access: Access) -> bool:
@@ -92,6 +98,12 @@ def _may(caller: Person | KeyCaller | DeviceCaller | None, access: Access) -> bo
     if isinstance(caller, KeyCaller):
         return access.scope in caller.scopes
     return caller is not None and access.allows(caller.role)
+
+
+def _lacks_codes(caller: Person | KeyCaller | DeviceCaller | None, path: str) -> bool:
+    """Whether somebody who must have one-time codes has none yet, and is not about to set them up."""
+    must = isinstance(caller, Person) and REVIEWERS.allows(caller.role) and not caller.has_code
+    return must and not path.startswith(_OF_ONESELF)
 
 
 def _words(caller: Person | KeyCaller | DeviceCaller | None) -> str:

@@ -3,6 +3,7 @@
 import base64
 import re
 
+import msgspec
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -136,6 +137,33 @@ async def test_one_time_codes_are_set_up_and_given_up(engine: AsyncEngine, setti
         fields = {"password": PASSWORD, "code": now_code(secret, clock)}
         assert (await form(client, "/account/codes/remove", **fields))[0] == 303
         await sign_in(client)  # without a code
+
+
+async def test_who_is_signed_in_may_sign_in_as_somebody_else(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        await sign_in(client, "viewer")
+        await sign_in(client, "admin")
+        assert (await client.get("/people")).status_code == 200
+
+
+async def test_where_codes_are_required_reviewers_and_administrators_set_them_up_before_anything_else(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine, "viewer", "reviewer", "admin")
+    clock = Clock()
+    async with central(msgspec.structs.replace(settings, require_totp=True), clock) as client:
+        await sign_in(client, "viewer")
+        assert (await client.get("/")).status_code == 200
+        await sign_in(client, "admin")
+        refused = await client.get("/")
+        assert (refused.status_code, "set up one-time codes first" in refused.text) == (403, True)
+        page = (await client.get("/account")).text
+        token = {"csrf_token": re.findall(r'name="csrf_token" value="([0-9a-f]+)"', page)[0]}
+        shown = (await client.post("/account/codes", data=token | {"password": PASSWORD})).text
+        secret = decoded(re.findall(r'<p class="code">([A-Z2-7 ]+)</p>', shown)[0])
+        await client.post("/account/codes/confirm", data=token | {"code": now_code(secret, clock)})
+        assert (await client.get("/")).status_code == 200
 
 
 def decoded(text: str) -> bytes:
