@@ -1,6 +1,8 @@
 """The pages that people see, rendered on the server; every one works without internet and without scripts.
 
-`pages` what is shown, `forms` what is done, `words` and `bench` what is said; `templates/` and `static/` how it looks.
+`pages`, `submissions`, `plates`, `worklists`, `waiting`, `trends`, `review`, `assays`, `deliveries`, `people`,
+`administration`, `audit`: one for each part of the work. `fields` what forms are made of, `words` and `bench` what is
+said; `templates/` and `static/` how it looks.
 """
 
 from pathlib import Path
@@ -20,11 +22,15 @@ from central.dashboard import (
     audit,
     deliveries,
     forms,
-    laboratory,
     pages,
     people,
+    plates,
     review,
     sign_in,
+    submissions,
+    trends,
+    waiting,
+    worklists,
 )
 from central.dashboard.bench import holes, size
 from central.dashboard.words import utc
@@ -35,7 +41,11 @@ ROUTER: Final = Router(
     "/",
     route_handlers=[
         pages.get_runs_page,
-        *laboratory.HANDLERS,
+        *submissions.HANDLERS,
+        *plates.HANDLERS,
+        *worklists.HANDLERS,
+        *waiting.HANDLERS,
+        *trends.HANDLERS,
         pages.get_devices_page,
         pages.get_device_page,
         audit.get_audit_page,

@@ -11,8 +11,8 @@ from central.api.keys import KeyIn, KeyPath, new_key
 from central.api.paths import missing
 from central.api.sites import SiteChangeIn, SiteIn, SitePath, changed_site, new_site
 from central.api.users import ChangeIn, InviteIn, LinkOut, UserPath, change, invite, new_link
+from central.dashboard.fields import FORM
 from central.dashboard.pages import page
-from central.dashboard.sign_in import FORM
 from central.db import reading
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
 from central.people import laboratories, second_factor

@@ -4,8 +4,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
 from litestar.response import Redirect, Template
 
 from central.api.controls import ControlPath, ControlSerumIn, TargetIn, added, chart_of, targeted
@@ -15,6 +13,7 @@ from central.api.statistics import agreements
 from central.assays.charts import WARNINGS, Chart
 from central.assays.registry import ProfileError, add, list_versions, read_profile
 from central.assays.sera import get_serum, list_sera, observations
+from central.dashboard.fields import FORM
 from central.dashboard.pages import frame
 from central.dashboard.terms import CALL_WORDS
 from central.db import reading
@@ -25,7 +24,6 @@ from central.review.dossier import names_of
 from central.web.problems import ProblemError
 from protocol.profiles import PROFILES
 
-_Form: Final = Body(media_type=RequestEncodingType.URL_ENCODED)
 _REVIEWED: Final = 500
 # The chart's own units: SDs on the page, and room for the labels.
 _SD_HEIGHT, _STEP, _LEFT = 24.0, 14.0, 46.0
@@ -74,9 +72,7 @@ async def get_profiles_page(request: CentralRequest, parts: Wired) -> Template:
 
 
 @post("/profiles", access=ADMINS, include_in_schema=False)
-async def post_profile_form(
-    request: CentralRequest, parts: Wired, data: Annotated[ProfileForm, _Form]
-) -> Response[Any]:
+async def post_profile_form(request: CentralRequest, parts: Wired, data: Annotated[ProfileForm, FORM]) -> Response[Any]:
     """Store a version and show it; or say what is wrong with it."""
     try:
         profile = read_profile(data.text.encode(), toml=data.format == "toml")
@@ -121,7 +117,7 @@ async def post_activation_form(
     parts: Wired,
     profile: ProfilePath,
     version: VersionPath,
-    data: Annotated[ActivationForm, _Form],
+    data: Annotated[ActivationForm, FORM],
 ) -> Redirect:
     """Interpret runs by this version from now on."""
     await activated(request, parts, profile, version, data.reason)
@@ -135,7 +131,7 @@ async def get_controls_page(request: CentralRequest, parts: Wired) -> Template:
 
 
 @post("/controls", access=OPERATORS, include_in_schema=False)
-async def post_control_form(request: CentralRequest, parts: Wired, data: Annotated[SerumForm, _Form]) -> Response[Any]:
+async def post_control_form(request: CentralRequest, parts: Wired, data: Annotated[SerumForm, FORM]) -> Response[Any]:
     """Add a lot and show it; or say what is wrong."""
     try:
         given = {name: value.strip() or None for name, value in msgspec.structs.asdict(data).items()}
@@ -155,7 +151,7 @@ async def get_control_page(request: CentralRequest, parts: Wired, control_id: Co
 
 @post("/controls/{control_id:str}", access=REVIEWERS, include_in_schema=False)
 async def post_target_form(
-    request: CentralRequest, parts: Wired, control_id: ControlPath, data: Annotated[TargetForm, _Form]
+    request: CentralRequest, parts: Wired, control_id: ControlPath, data: Annotated[TargetForm, FORM]
 ) -> Response[Any]:
     """Set its target or retire it; or say what is wrong."""
     given = {"mean": data.mean.strip() or None, "sd": data.sd.strip() or None, "reason": data.reason.strip()}

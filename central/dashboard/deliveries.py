@@ -4,12 +4,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
 from litestar.response import Redirect, Template
 
 from central.api.deliveries import Before, IdPath, RuleIn, StateFilter, cursor_of, next_cursor, wanted_of
 from central.api.paths import missing, with_query
+from central.dashboard.fields import FORM
 from central.dashboard.pages import page
 from central.db import reading
 from central.deliveries import editing
@@ -24,7 +23,6 @@ from central.people.sites import MAIN_SITE
 from central.web.problems import ProblemError
 
 PAGE_SIZE: Final = 50
-_Form: Final = Body(media_type=RequestEncodingType.URL_ENCODED)
 STATE_WORDS: Final[dict[str, tuple[str, str]]] = {
     "pending": ("", "its file is made next"),
     "generated": ("", "its file is made, and is placed next"),
@@ -104,7 +102,7 @@ async def get_delivery_page(request: CentralRequest, parts: Wired, delivery_id: 
 
 
 @post("/deliveries/rules", access=ADMINS, include_in_schema=False)
-async def post_rule_form(request: CentralRequest, parts: Wired, data: Annotated[RuleForm, _Form]) -> Response[Any]:
+async def post_rule_form(request: CentralRequest, parts: Wired, data: Annotated[RuleForm, FORM]) -> Response[Any]:
     """A rule into a folder, or the page again with what is wrong."""
     wanted = {"title": data.title, "dialect": data.dialect, "of": data.of}
     try:

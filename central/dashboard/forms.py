@@ -8,8 +8,8 @@ from litestar.response import Redirect, Template
 
 from central.api.devices import DeviceName, new_claim, revoke_device
 from central.api.paths import DevicePath
+from central.dashboard.fields import FORM
 from central.dashboard.pages import devices_page
-from central.dashboard.sign_in import FORM
 from central.parts import CentralRequest, Wired
 from central.people.permissions import ADMINS
 

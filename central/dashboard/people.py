@@ -19,8 +19,9 @@ from central.api.sessions import (
     remove_codes,
     sessions_of,
 )
+from central.dashboard.fields import FORM
 from central.dashboard.pages import page
-from central.dashboard.sign_in import FORM, signed_out
+from central.dashboard.sign_in import signed_out
 from central.db import reading
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
 from central.people.links import LinkError, whose_link

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, QueryParameter
+from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
 from central.api.paths import After, RunPath, missing, with_query
 from central.api.review import TestPath, in_words, interpreted, next_page, said, signed
 from central.assays.registry import active_versions
+from central.dashboard.fields import FORM
 from central.dashboard.pages import frame
 from central.dashboard.terms import CALL_WORDS
 from central.dashboard.words import endpoint_lines, facts, heads, legend, plate_map, run_line
@@ -28,7 +28,6 @@ from central.review.signing import runs_of_test
 from central.web.problems import ProblemError
 from protocol.assay import Call
 
-_Form: Final = Body(media_type=RequestEncodingType.URL_ENCODED)
 _Word = Annotated[str, QueryParameter(max_length=64, pattern=r"^[A-Za-z0-9._:/-]*$")]
 # The crop around a well: so many times its radius in each direction.
 _CROP_RADII: Final = 4.0
@@ -130,7 +129,7 @@ async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -
 
 @post("/review/{run_id:str}", access=REVIEWERS, include_in_schema=False)
 async def post_say_form(
-    request: CentralRequest, parts: Wired, run_id: RunPath, data: Annotated[SayForm, _Form]
+    request: CentralRequest, parts: Wired, run_id: RunPath, data: Annotated[SayForm, FORM]
 ) -> Response[Any]:
     """Say it and show the run again; or say why not."""
     try:
@@ -149,7 +148,7 @@ async def post_say_form(
 
 @post("/review/{run_id:str}/sign", access=REVIEWERS, include_in_schema=False)
 async def post_sign_form(
-    request: CentralRequest, parts: Wired, run_id: RunPath, data: Annotated[SignForm, _Form]
+    request: CentralRequest, parts: Wired, run_id: RunPath, data: Annotated[SignForm, FORM]
 ) -> Response[Any]:
     """Sign it and show the run again; or say why not."""
     seen = {run_id: data.revision}
@@ -162,7 +161,7 @@ async def post_sign_form(
 
 @post("/review/{run_id:str}/interpretation", access=REVIEWERS, include_in_schema=False)
 async def post_interpretation_form(
-    request: CentralRequest, parts: Wired, run_id: RunPath, data: Annotated[InterpretForm, _Form]
+    request: CentralRequest, parts: Wired, run_id: RunPath, data: Annotated[InterpretForm, FORM]
 ) -> Response[Any]:
     """Work its titres out by that version and show the run again; or say why not."""
     try:
@@ -180,7 +179,7 @@ async def get_approval_page(request: CentralRequest, parts: Wired, test_id: Test
 
 @post("/approval/{test_id:str}", access=REVIEWERS, include_in_schema=False)
 async def post_approval_form(
-    request: CentralRequest, parts: Wired, test_id: TestPath, data: Annotated[SignTestForm, _Form]
+    request: CentralRequest, parts: Wired, test_id: TestPath, data: Annotated[SignTestForm, FORM]
 ) -> Response[Any]:
     """Approve all plates; or say why not."""
     pairs = (each.split(":") for each in data.seen.split())

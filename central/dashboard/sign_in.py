@@ -4,18 +4,16 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, QueryParameter
+from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
+from central.dashboard.fields import FORM
 from central.parts import CentralRequest, Parts, Wired, actor_of, origin_of, person_of
 from central.people.access import session_cookie
 from central.people.auth import SignedIn
 from central.people.callers import CodeNeededError, NotSignedInError, TooManyTriesError
 from central.people.permissions import ANYONE, VIEWERS
 from central.people.tokens import SESSION_LIFE
-
-FORM = Body(media_type=RequestEncodingType.URL_ENCODED)
 
 
 class SignInForm(msgspec.Struct, frozen=True):
