@@ -1,14 +1,24 @@
 """Every test process starts with the project's own environment variables removed; no domain objects here."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 _PLATES = os.environ.get("WELLREAD_PLATES")
 _YOLO11N = os.environ.get("WELLREAD_YOLO11N")
 for _name in [name for name in os.environ if name.startswith("WELLREAD_")]:
     del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """A program that a test runs in this process sets up its log; the next test's log is not that one."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
