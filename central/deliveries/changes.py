@@ -17,16 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central.people.sites import Sites
 from central.tables import changes, changes_tip
 
-Kind = Literal[
-    "run.accepted",
-    "run.matched",
-    "run.changed",
-    "run.approved",
-    "run.voided",
-    "plate.changed",
-    "submission.changed",
-    "delivery.placed",
-]
+Kind = Literal["run.accepted", "run.changed", "run.approved", "run.voided"]
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Row, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from central.db import transaction
+from central.db import DATABASE_ERRORS, transaction
 from central.deliveries.render import Rendered, RenderError
 from central.deliveries.states import (
     MOST_ATTEMPTS,
@@ -25,6 +26,8 @@ from central.deliveries.states import (
 )
 from central.deliveries.targets.target import Outgoing, Target, TargetError
 from central.tables import deliveries, delivery_log
+
+log: Final = structlog.get_logger(__name__)
 
 # Longer than any one step may take at a place that answers; shorter than people wait.
 LEASE: Final = timedelta(seconds=90)
@@ -85,6 +88,13 @@ async def _bring_on(engine: AsyncEngine, worker: Worker, delivery_id: str) -> No
             if not await _step(engine, worker, row):
                 return
         except (TargetError, RenderError) as error:
+            await _failed(engine, worker, row, error)
+            return
+        except DATABASE_ERRORS:
+            raise
+        except Exception as error:
+            # Our bug: said, and tried again later. It must not hold up the deliveries behind this one.
+            log.exception("delivery_failed", delivery=delivery_id)
             await _failed(engine, worker, row, error)
             return
 
@@ -151,12 +161,13 @@ async def _move(
     return True
 
 
-async def _failed(engine: AsyncEngine, worker: Worker, row: Row[Any], error: TargetError | RenderError) -> None:
+async def _failed(engine: AsyncEngine, worker: Worker, row: Row[Any], error: Exception) -> None:
     """Later again, or for a person; what was placed already only waits to be asked again."""
     now, attempts = worker.now(), row.attempts + 1
-    given_up = isinstance(error, RenderError) or error.final or attempts >= MOST_ATTEMPTS
+    final = isinstance(error, RenderError) or (isinstance(error, TargetError) and error.final)
+    given_up = final or attempts >= MOST_ATTEMPTS
     placed = row.state == DeliveryState.PLACED.value
-    values: dict[str, Any] = {"attempts": attempts, "last_error": str(error), "leased_until": None}
+    values: dict[str, Any] = {"attempts": attempts, "last_error": _said(error), "leased_until": None}
     async with transaction(engine) as connection:
         if given_up and not placed:
             values["state"] = after(DeliveryState(row.state), DeliveryEvent.FAIL).value
@@ -165,7 +176,12 @@ async def _failed(engine: AsyncEngine, worker: Worker, row: Row[Any], error: Tar
         seen = (deliveries.c.id == row.id, deliveries.c.state == row.state, deliveries.c.leased_by == worker.name)
         done = await connection.execute(update(deliveries).where(*seen).values(values))
         if done.rowcount:
-            await _log(connection, row.id, "fail" if "state" in values else "try", now, str(error))
+            await _log(connection, row.id, "fail" if "state" in values else "try", now, _said(error))
+
+
+def _said(error: Exception) -> str:
+    """What people are told: our own bug by its name only, for its text may hold anything."""
+    return str(error) if isinstance(error, TargetError | RenderError) else f"an error of ours, {type(error).__name__}"
 
 
 async def _rest(engine: AsyncEngine, worker: Worker, row: Row[Any], until: datetime) -> None:

@@ -1,7 +1,7 @@
 """By which rules approved results leave: what is approved whole makes a delivery, and a change of it another one.
 
 A delivery is of what was approved, by digest: the same is never delivered twice, a correction is a new revision with a
-new name that supersedes the one before, with a list of what changed.
+new name that supersedes the one before.
 """
 
 import uuid
@@ -16,22 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central.deliveries.collect import Subject, collect, dossiers_of, subject_sha256, title_of
 from central.deliveries.dialect import Dialect
 from central.deliveries.render import Rendered, RenderError, render
-from central.deliveries.results import Results
 from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStateError, after
 from central.laboratory.states import PlateState
 from central.review.dossier import Dossier
 from central.tables import deliveries, delivery_rules, plates, tests
 
 _READY = frozenset({PlateState.APPROVED, PlateState.DELIVERED})
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """A result that a correction changed: None where there was, or is, none."""
-
-    plate: str
-    row: str
-    before: int | None
-    now: int | None
 
 
 async def raise_for(connection: AsyncConnection, approved: Iterable[Dossier], *, by: str, now: datetime) -> list[str]:
@@ -93,17 +83,6 @@ async def generate(connection: AsyncConnection, row: Row[Any]) -> Rendered:
     assert title is not None, f"{row.subject_kind} {row.subject_id} of delivery {row.id} is gone"
     results = await collect(connection, dossiers, title[1], at=row.created_at, revision=row.revision)
     return render(msgspec.convert(rule.dialect, Dialect), results)
-
-
-def differences(before: Results, now: Results) -> tuple[Difference, ...]:
-    """The results that are not what they were, by plate and row."""
-    old, new = _endpoints(before), _endpoints(now)
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    return tuple(Difference(*key, old.get(key), new.get(key)) for key in changed)
-
-
-def _endpoints(results: Results) -> dict[tuple[str, str], int | None]:
-    return {(plate.plate_number, row.row): row.endpoint for plate in results.plates for row in plate.rows}
 
 
 async def _subject_of(connection: AsyncConnection, of: Subject, dossier: Dossier) -> str | None:

@@ -151,6 +151,24 @@ async def test_a_worker_that_dies_at_any_step_is_followed_by_one_that_places_not
     assert list(drop.iterdir()) == []
 
 
+async def test_a_bug_in_one_delivery_holds_up_no_other(engine: AsyncEngine, drop: Path) -> None:
+    clock = Clock()
+    for number in (1, 2):
+        await make_delivery(engine, f"d000000{number}", number)
+
+    class Buggy(Folder):
+        async def prepare(self, file: Outgoing) -> Place:
+            if file.id == "d0000001":
+                raise KeyError("secret")
+            return await super().prepare(file)
+
+    await work(engine, worker(clock, Buggy(drop)))
+    assert await states(engine) == [("generated", "an error of ours, KeyError"), ("placed", None)]
+    clock.tick(60)
+    await work(engine, worker(clock, Folder(drop)))
+    assert [state for state, _ in await states(engine)] == ["placed", "placed"]
+
+
 async def test_two_workers_at_once_place_each_file_once(engine: AsyncEngine, drop: Path) -> None:
     clock = Clock()
     for number in range(1, 7):
