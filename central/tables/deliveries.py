@@ -56,7 +56,6 @@ deliveries: Final = Table(
     Column("left_out", Json),
     Column("place", Json),  # what is known of the place while the file is put there
     Column("supersedes_id", String(36), ForeignKey("deliveries.id")),
-    Column("differences", Json),  # what changed against the one that it supersedes
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", String(64), nullable=False),
     Column("due_at", UtcDateTime, nullable=False),

@@ -79,7 +79,6 @@ def _deliveries() -> None:
         sa.Column("left_out", _JSON, nullable=True),
         sa.Column("place", _JSON, nullable=True),
         sa.Column("supersedes_id", sa.String(36), nullable=True),
-        sa.Column("differences", _JSON, nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_by", sa.String(64), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
