@@ -8,3 +8,7 @@ down_revision: Final = "0005"
 
 def upgrade() -> None:
     """To this step."""
+
+
+def downgrade() -> None:
+    """Back from it."""
