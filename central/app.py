@@ -28,9 +28,9 @@ from central.parts import Parts, provide_parts
 from central.people.access import authorise
 from central.people.auth import People
 from central.people.tokens import TokenKey
-from central.people.totp import Seal
 from central.results import images
 from central.results.live import Live
+from central.seal import Seal
 from central.settings import Settings
 from central.web import docs
 from central.web.headers import safety_headers

@@ -19,8 +19,8 @@ from central.mail import Mailer
 from central.people.auth import People
 from central.people.callers import DeviceCaller, KeyCaller, Origin, Person
 from central.people.sites import Sites
-from central.people.totp import Seal
 from central.results.live import Live
+from central.seal import Seal
 from central.settings import Settings
 from central.web.headers import request_id_of
 

@@ -17,7 +17,7 @@ from central.deliveries.places import Bounds, Kind, check_place
 from central.deliveries.rules import raise_one
 from central.deliveries.states import DeliveryEvent, DeliveryState, after
 from central.people.sites import Sites
-from central.people.totp import Seal
+from central.seal import Seal
 from central.tables import deliveries, delivery_log, delivery_rules
 from central.tables import sites as sites_table
 

@@ -19,7 +19,7 @@ from central.deliveries.places import PlaceError, target_of
 from central.deliveries.rules import generate
 from central.deliveries.targets.target import Target, TargetError
 from central.fleet.broker_child import cancelled
-from central.people.totp import SealError
+from central.seal import SealError
 from central.tables import delivery_rules
 
 log: Final = structlog.get_logger(__name__)

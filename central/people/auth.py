@@ -31,7 +31,8 @@ from central.people.passwords import verify_password
 from central.people.sessions import Kind, person_of_session
 from central.people.throttle import Throttle
 from central.people.tokens import TokenKey
-from central.people.totp import Seal, SealError, good_step
+from central.people.totp import good_step
+from central.seal import Seal, SealError
 from central.tables import sessions as sessions_table
 from central.tables import users
 

@@ -9,7 +9,8 @@ from central.audit.chain import Actor, Change, record
 from central.db import transaction
 from central.people.callers import Person
 from central.people.sessions import end_all
-from central.people.totp import Seal, good_step, new_secret
+from central.people.totp import good_step, new_secret
+from central.seal import Seal
 from central.tables import users
 
 

@@ -1,7 +1,7 @@
 """One-time codes after RFC 6238 (SHA-1, 30 s, 6 digits: what every authenticator app knows).
 
-A code is good once: the step that it was good for is kept, and no step up to it is taken again. Secrets are sealed
-with a key that is a file of `data_dir`, never in the database, and bound to the person whose they are.
+A code is good once: the step that it was good for is kept, and no step up to it is taken again. In the database a
+secret is sealed (`central.seal`), bound to the person whose it is.
 """
 
 import base64
@@ -9,20 +9,13 @@ import hashlib
 import hmac
 import secrets
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from central.files import write_once
 
 STEP_S: Final = 30
 DIGITS: Final = 6
 # Clocks differ: the step before and the one after are taken too.
 _NEIGHBOURS: Final = (-1, 0, 1)
-_NONCE_BYTES: Final = 12
 
 
 def new_secret() -> bytes:
@@ -56,35 +49,3 @@ def app_link(secret: bytes, name: str) -> str:
     """`otpauth://totp/…`, which opens an authenticator app."""
     values = {"secret": base64.b32encode(secret).decode().rstrip("="), "issuer": "Wellread"}
     return f"otpauth://totp/Wellread:{quote(name)}?{urlencode(values)}"
-
-
-class SealError(Exception):
-    """What is sealed cannot be opened: it was changed, or sealed by another central's key."""
-
-
-class Seal:
-    """Seals small secrets for the database; `Seal.load(data_dir)` makes the key the first time."""
-
-    def __init__(self, key: bytes) -> None:
-        """`key` has 32 bytes."""
-        self._cipher = AESGCM(key)
-
-    @classmethod
-    def load(cls, data_dir: Path) -> "Seal":
-        """The key kept in `data_dir`."""
-        path = data_dir / "sealing-key"
-        if not path.exists():
-            write_once(path, secrets.token_hex(32))
-        return cls(bytes.fromhex(path.read_text()))
-
-    def close(self, secret: bytes, owner_id: str) -> bytes:
-        """The secret, sealed for this owner."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, secret, owner_id.encode())
-
-    def open(self, sealed: bytes, owner_id: str) -> bytes:
-        """What was sealed for this owner; SealError where that cannot be."""
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner_id.encode())
-        except (InvalidTag, ValueError) as error:
-            raise SealError("a sealed secret cannot be opened (expected the `sealing-key` that sealed it)") from error

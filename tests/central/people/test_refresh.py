@@ -11,8 +11,8 @@ from central.db import reading
 from central.people.auth import People, SignedIn
 from central.people.callers import NotSignedInError, Origin
 from central.people.tokens import TokenKey
-from central.people.totp import Seal
 from central.people.users import add_user
+from central.seal import Seal
 from central.tables import alarms, audit_entries, refresh_tokens
 from tests.central.web import PASSWORD, Clock
 from tests.make import NOON

@@ -14,8 +14,8 @@ from central.people.callers import NotSignedInError, Origin, Person, TooManyTrie
 from central.people.sessions import live_sessions
 from central.people.throttle import FREE_TRIES
 from central.people.tokens import TokenKey
-from central.people.totp import Seal
 from central.people.users import UserChange, add_user, change_user
+from central.seal import Seal
 from central.tables import audit_entries, sessions
 from tests.central.web import PASSWORD, Clock
 from tests.make import NOON

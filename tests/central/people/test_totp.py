@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from central.people.totp import DIGITS, STEP_S, Seal, SealError, code_at, good_step
+from central.people.totp import DIGITS, STEP_S, code_at, good_step
+from central.seal import Seal, SealError
 from tests.make import NOON
 
 SECRET = b"12345678901234567890"
