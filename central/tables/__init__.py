@@ -32,6 +32,7 @@ from central.tables.people import (
     refresh_tokens,
     sessions,
     sites,
+    used_states,
     users,
 )
 
@@ -76,5 +77,6 @@ __all__ = [
     "stretches",
     "submissions",
     "tests",
+    "used_states",
     "users",
 ]

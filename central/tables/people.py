@@ -6,7 +6,7 @@ can be forgotten, and every record still says that it was one and the same.
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text
 
 from central.tables.columns import BigId, Json, UtcDateTime, metadata
 
@@ -60,7 +60,7 @@ sessions: Final = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     Column("address", String(64), nullable=False),
     Column("agent", String(200), nullable=False),  # what the program called itself
-    Column("proved", String(16), nullable=False),  # password | password+totp | oidc
+    Column("proved", String(16), nullable=False),  # password | password+totp | oidc | oidc+totp
     Column("ended_at", UtcDateTime),
     Column("ended_why", String(32)),  # signed_out | revoked | reused | password_changed | disabled | expired
 )
@@ -91,7 +91,7 @@ invitations: Final = Table(
     Column("used_at", UtcDateTime),
 )
 
-# Who a person is at an OpenID Connect provider.
+# Who a person is at an OpenID Connect provider; one there for one here.
 identities: Final = Table(
     "identities",
     metadata,
@@ -99,6 +99,15 @@ identities: Final = Table(
     Column("subject", String(200), primary_key=True),
     Column("user_id", String(36), ForeignKey("users.id"), nullable=False, index=True),
     Column("linked_at", UtcDateTime, nullable=False),
+    Index("ix_identities_issuer_user_id", "issuer", "user_id", unique=True),
+)
+
+# Answers of a provider that were taken: none is taken twice. Kept until it would be too old anyway.
+used_states: Final = Table(
+    "used_states",
+    metadata,
+    Column("state_sha256", String(64), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
 )
 
 # A machine's key, `wr_<id>_<secret>`: the id finds it, the secret's hash proves it.
