@@ -1,16 +1,20 @@
 """A folder that a laboratory system sweeps, on this machine or a mounted share.
 
-The file is written as `.<name>.part` in the folder itself, synced, and then given its name, which it has whole or not
+The file is written as `.<name>.….part` in the folder itself, synced, and then given its name, which it has whole or not
 at all. A name that is there already is never written over. After a crash the unfinished file tells whether the name was
 given: while it is there, it was not. So a file that was swept in the meantime is not put there a second time.
+
+Every try writes an unfinished file of its own, and the place that is kept says which one counts: a worker who was
+held up for longer than his lease can neither bring back one that was given its name, nor write in one while it is.
 """
 
 import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import anyio.to_thread
@@ -19,6 +23,7 @@ from central.deliveries.targets.target import Outgoing, Place, TargetError
 
 # A share that holds less than this is as good as full: other programs need room too.
 LEAST_FREE_BYTES: Final = 16 * 1024 * 1024
+_PART: Final = ".part"
 
 
 class Folder:
@@ -29,7 +34,7 @@ class Folder:
         self._path = path
 
     async def prepare(self, file: Outgoing) -> Place:
-        """The unfinished file, synced; and which folder it is in."""
+        """An unfinished file, synced; its name, and which folder it is in."""
         return await anyio.to_thread.run_sync(self._prepare, file)
 
     async def finish(self, file: Outgoing, place: Place) -> bool:
@@ -49,32 +54,41 @@ class Folder:
             if _exists(folder, file.name):
                 detail = f"{self._path} holds a file {file.name!r} that is not of this delivery"
                 raise TargetError(detail, "take it away, or send again under a new name", final=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(_part(file), flags, 0o660, dir_fd=folder), "wb") as part:
-                part.write(file.content)
-                part.flush()
-                os.fsync(part.fileno())
-            os.fsync(folder)
-            return _identity(folder)
+            part = f"{_part_prefix(file)}{token_hex(4)}{_PART}"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with (
+                os.fdopen(os.open(part, flags, 0o660, dir_fd=folder), "wb") as unfinished,
+                _gone_on_error(folder, part),
+            ):
+                unfinished.write(file.content)
+                unfinished.flush()
+                os.fsync(unfinished.fileno())
+                os.fsync(folder)
+            return _identity(folder) | {"part": part}
 
     def _finish(self, file: Outgoing, place: Place) -> None:
         with self._open() as folder:
-            if _identity(folder) != place:
+            if not _is_this(folder, place):
                 detail = f"{self._path} is another folder than the one that the file was brought to"
                 raise TargetError(detail, "mount the share again; it is tried again")
-            if not _exists(folder, _part(file)):
+            part = str(place["part"])
+            if not _exists(folder, part):
                 return  # it was given its name before, and may be swept already
             if _exists(folder, file.name):
                 detail = f"{self._path} holds a file {file.name!r} that is not of this delivery"
                 raise TargetError(detail, "take it away; it is tried again")
-            if _digest(folder, _part(file)) != hashlib.sha256(file.content).hexdigest():
-                raise TargetError(f"{self._path / _part(file)} was changed", "send again under a new name", final=True)
-            os.rename(_part(file), file.name, src_dir_fd=folder, dst_dir_fd=folder)
+            if _digest(folder, part) != hashlib.sha256(file.content).hexdigest():
+                raise TargetError(f"{self._path / part} was changed", "send again under a new name", final=True)
+            os.rename(part, file.name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
+            _remove_parts(folder, file)
 
     def _taken(self, file: Outgoing, place: Place) -> bool:
         with self._open() as folder:
-            return _identity(folder) == place and not _exists(folder, file.name)
+            if not _is_this(folder, place) or _exists(folder, file.name):
+                return False
+            _remove_parts(folder, file)
+            return True
 
     @contextmanager
     def _open(self) -> Iterator[int]:
@@ -102,14 +116,38 @@ class Folder:
         return TargetError(f"{self._path} does not take the file: {os.strerror(error.errno or 0)}", advice)
 
 
-def _part(file: Outgoing) -> str:
+def _part_prefix(file: Outgoing) -> str:
     """Hidden, so that a sweep leaves it; with the delivery's id, so that two of one name do not meet in it."""
-    return f".{file.name}.{file.id[:8]}.part"
+    return f".{file.name}.{file.id[:8]}."
+
+
+@contextmanager
+def _gone_on_error(folder: int, name: str) -> Iterator[None]:
+    """What was only half written is not left to fill a folder that is full."""
+    try:
+        yield
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+        raise
+
+
+def _remove_parts(folder: int, file: Outgoing) -> None:
+    """Take away what tries that came to nothing left of a file that has its name; trouble with that is no matter."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(_part_prefix(file)) and name.endswith(_PART):
+                os.unlink(name, dir_fd=folder)
 
 
 def _identity(folder: int) -> Place:
     found = os.fstat(folder)
     return {"device": found.st_dev, "inode": found.st_ino}
+
+
+def _is_this(folder: int, place: Place) -> bool:
+    """Whether this folder is the one that the file was brought to."""
+    return _identity(folder).items() <= place.items()
 
 
 def _exists(folder: int, name: str) -> bool:

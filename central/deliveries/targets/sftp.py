@@ -1,14 +1,15 @@
 """A folder on another machine, over SFTP: the host's key is pinned, and a host with another one is not spoken to.
 
-As in a folder of our own: `.<name>.part`, synced where the host can, then the name. While the unfinished file is there,
-the name was not given.
+As in a folder of our own: `.<name>.….part`, synced where the host can, then the name. While the unfinished file is
+there, the name was not given. Every try has one of its own, and the place that is kept says which counts.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from secrets import token_hex
 from typing import Final
 
 import asyncssh
@@ -33,7 +34,8 @@ class Sftp:
     async def prepare(self, file: Outgoing) -> Place:
         """The unfinished file on the other machine."""
         async with self._folder() as sftp:
-            name, part = self._path(file.name), self._path(_part(file))
+            unfinished = f".{file.name}.{file.id[:8]}.{token_hex(4)}.part"
+            name, part = self._path(file.name), self._path(unfinished)
             if await sftp.exists(name):
                 detail = f"{self} holds a file {file.name!r} that is not of this delivery"
                 raise TargetError(detail, "take it away, or send again under a new name", final=True)
@@ -42,13 +44,13 @@ class Sftp:
                 await _synced(target)
             if await sftp.getsize(part) != len(file.content):
                 raise TargetError(f"{self} kept only part of {file.name!r}", "it is tried again")
-        return {"host_key": self.host_key, "folder": self.folder}
+        return {"host_key": self.host_key, "folder": self.folder, "part": unfinished}
 
     async def finish(self, file: Outgoing, place: Place) -> bool:
         """Give the file its name; nobody has said yet that it was taken."""
         async with self._folder() as sftp:
-            name, part = self._path(file.name), self._path(_part(file))
-            if place != {"host_key": self.host_key, "folder": self.folder}:
+            name, part = self._path(file.name), self._path(str(place.get("part")))
+            if (place.get("host_key"), place.get("folder")) != (self.host_key, self.folder):
                 raise TargetError(
                     f"{self} is not where the file was brought to", "send again under a new name", final=True
                 )
@@ -58,12 +60,21 @@ class Sftp:
                 detail = f"{self} holds a file {file.name!r} that is not of this delivery"
                 raise TargetError(detail, "take it away; it is tried again")
             await sftp.posix_rename(part, name)
+            await self._remove_parts(sftp, file)
         return False
 
     async def taken(self, file: Outgoing, place: Place) -> bool:
         """Whether the file is gone from the folder: it was swept."""
         async with self._folder() as sftp:
             return not await sftp.exists(self._path(file.name))
+
+    async def _remove_parts(self, sftp: asyncssh.SFTPClient, file: Outgoing) -> None:
+        """Take away what tries that came to nothing left; trouble with that is no matter: the file has its name."""
+        prefix = f".{file.name}.{file.id[:8]}."
+        with suppress(asyncssh.SFTPError):
+            for found in await sftp.listdir(self.folder):
+                if str(found).startswith(prefix) and str(found).endswith(".part"):
+                    await sftp.remove(self._path(str(found)))
 
     def _path(self, name: str) -> str:
         return str(PurePosixPath(self.folder) / name)
@@ -121,7 +132,3 @@ async def _synced(file: asyncssh.SFTPClientFile) -> None:
         await file.fsync()
     except asyncssh.SFTPOpUnsupported:
         return
-
-
-def _part(file: Outgoing) -> str:
-    return f".{file.name}.{file.id[:8]}.part"

@@ -1,5 +1,6 @@
 """Deliveries: each file gets to its place once, whatever dies in between; what cannot be placed says what to do."""
 
+import errno
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,6 +17,7 @@ from central.db import reading, transaction
 from central.deliveries.dialect import shipped
 from central.deliveries.outbox import LEASE, Worker, work
 from central.deliveries.render import Rendered, render
+from central.deliveries.targets import folder
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.target import Outgoing, Place, Target, TargetError
 from central.tables import deliveries, delivery_log, delivery_rules
@@ -74,9 +76,9 @@ async def states(engine: AsyncEngine) -> list[tuple[str, str | None]]:
         return [(row.state, row.last_error) for row in await connection.execute(query)]
 
 
-def names(folder: Path) -> list[str]:
+def names(drop: Path) -> list[str]:
     """What a sweep would take."""
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path.name for path in drop.iterdir() if not path.name.startswith("."))
 
 
 async def test_a_file_is_placed_whole_and_is_known_to_have_arrived_once_it_is_swept(
@@ -236,9 +238,10 @@ async def test_an_unfinished_file_that_somebody_changed_is_not_handed_over(drop:
     assert names(drop) == []
 
 
-async def test_a_link_in_the_folder_leads_nowhere(drop: Path, tmp_path: Path) -> None:
+async def test_a_link_in_the_folder_leads_nowhere(drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "elsewhere"
-    (drop / f".{FILE.name}.{FILE.id[:8]}.part").symlink_to(target)
+    monkeypatch.setattr(folder, "token_hex", lambda _: "guessed")
+    (drop / f".{FILE.name}.{FILE.id[:8]}.guessed.part").symlink_to(target)
     with pytest.raises(TargetError, match="does not take the file"):
         await Folder(drop).prepare(FILE)
     assert not target.exists()
@@ -265,6 +268,41 @@ async def test_a_worker_whose_lease_ran_out_changes_nothing_that_another_did(eng
     await work(engine, worker(clock, Slow(drop)))
     assert await states(engine) == [("placed", None)]
     assert len(names(drop)) == 1
+
+
+async def test_a_worker_who_was_held_up_while_it_wrote_does_not_bring_back_what_was_swept(
+    engine: AsyncEngine, drop: Path
+) -> None:
+    clock, arrived = Clock(), list[bytes]()
+    await make_delivery(engine)
+
+    class HeldUp(Folder):
+        async def prepare(self, file: Outgoing) -> Place:
+            clock.tick(LEASE.total_seconds() + 1)
+            with pytest.raises(InterruptedError):  # another gives the name, and dies before it can write that down
+                await work(engine, worker(clock, Dying(drop, 2, before=False, arrived=arrived)))
+            return await super().prepare(file)
+
+    await work(engine, worker(clock, HeldUp(drop)))
+    clock.tick(LEASE.total_seconds() + 1)
+    await work(engine, worker(clock, Dying(drop, 0, before=True, arrived=arrived)))
+    clock.tick(60)
+    await work(engine, worker(clock, Folder(drop)))
+    assert arrived == [render(TITRES, make_results()).content]
+    assert await states(engine) == [("acknowledged", None)]
+    assert list(drop.iterdir()) == []
+
+
+async def test_what_was_half_written_into_a_full_folder_does_not_stay(
+    drop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(folder.os, "fsync", full)
+    with pytest.raises(TargetError, match="make room there"):
+        await Folder(drop).prepare(FILE)
+    assert list(drop.iterdir()) == []
 
 
 async def test_what_was_given_up_is_not_tried_again(engine: AsyncEngine, drop: Path) -> None:
