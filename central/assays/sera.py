@@ -14,9 +14,8 @@ from central.assays.controls import SerumKind
 from central.audit.chain import Actor, Change, record
 from central.db import transaction
 from central.people.sites import Sites
-from central.results.aggregate import mark_current
-from central.results.queries import runs_of, select_runs
-from central.tables import control_sera, placements, run_records, sites
+from central.results.queries import speakers
+from central.tables import control_sera, placements, sites
 from protocol.profiles import PROFILES
 
 # A chart shows the newest so many observations.
@@ -142,11 +141,10 @@ async def observations(connection: AsyncConnection, serum_id: str) -> tuple[Obse
         rows.setdefault(row.plate_id, []).append(row.row)
     if not rows:
         return ()
-    found = await runs_of(connection, select_runs().where(run_records.c.plate_id.in_(rows)))
     seen = [
         Observation(run.id, row, run.captured_at_corrected or run.received_at, k)
-        for run in mark_current(found)
-        if run.current and run.plate_id is not None
+        for run in await speakers(connection, rows)
+        if run.plate_id is not None
         for row in rows[run.plate_id]
         if row in run.endpoints and (k := run.endpoints[row].reported(run.assay)) is not None
     ]

@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.deliveries.results import PlateResult, Results, Reviewed, RowResult, WellResult
 from central.laboratory.states import PlateState
-from central.results.aggregate import Run, mark_current
-from central.results.queries import runs_of, select_runs
+from central.results.aggregate import Run
+from central.results.queries import speakers
 from central.review.corrections import Correction
 from central.review.dossier import Dossier, get_dossier, names_of
-from central.tables import placements, plates, run_records, sera, submissions, tests
+from central.tables import placements, plates, sera, submissions, tests
 
 Subject = Literal["submission", "test", "plate"]
 
@@ -32,8 +32,7 @@ async def dossiers_of(connection: AsyncConnection, subject: Subject, subject_id:
         .order_by(tests.c.name, plates.c.number)
     )
     ids = list(await connection.scalars(query))
-    found = await runs_of(connection, select_runs().where(run_records.c.plate_id.in_(ids)))
-    current = {run.plate_id: run.id for run in mark_current(found) if run.current}
+    current = {run.plate_id: run.id for run in await speakers(connection, ids)}
     dossiers = [await get_dossier(connection, current[plate]) for plate in ids if plate in current]
     return tuple(each for each in dossiers if each is not None)
 

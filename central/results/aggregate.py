@@ -134,9 +134,9 @@ def current_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(sorted(winners.values(), key=lambda each: each.number))
 
 
-def mark_current(runs: Sequence[Run], among: Iterable[Run] | None = None) -> tuple[Run, ...]:
-    """The same runs with `current` set; `among` holds every run of their plates where `runs` is only a part."""
-    current = {run.id for run in current_runs(runs if among is None else among)}
+def mark_current(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The same runs with `current` set, where every run of their plates is among them (`queries.marked` where not)."""
+    current = {run.id for run in current_runs(runs)}
     return tuple(msgspec.structs.replace(run, current=run.id in current) for run in runs)
 
 

@@ -3,12 +3,12 @@
 Open a connection with `db.reading(engine)`; several queries on one connection see one moment (SQLite).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Select, false, func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.assays.registry import assays_of
@@ -96,8 +96,7 @@ async def list_runs(
             query = query.where(column == value)
     found = await runs_of(connection, query)
     page = found[:limit]
-    marked = mark_current(page, await _runs_of_plates(connection, page))
-    return RunPage(marked, page[-1].number if len(found) > limit else None)
+    return RunPage(await marked(connection, page), page[-1].number if len(found) > limit else None)
 
 
 async def get_run(connection: AsyncConnection, run_id: str, *, sites: Sites = EVERY_SITE) -> RunDetail | None:
@@ -107,8 +106,8 @@ async def get_run(connection: AsyncConnection, run_id: str, *, sites: Sites = EV
     if row is None:
         return None
     (run,) = await _as_runs(connection, [row])
-    (marked,) = mark_current([run], await _runs_of_plates(connection, [run]))
-    return RunDetail(marked, decode_reading(decompress(row.document)), row.digest)
+    (shown,) = await marked(connection, [run])
+    return RunDetail(shown, decode_reading(decompress(row.document)), row.digest)
 
 
 async def submission_runs(
@@ -241,8 +240,35 @@ def corrected(boot_began_at: datetime | None, monotonic_ns: int) -> datetime | N
         return None
 
 
-async def _runs_of_plates(connection: AsyncConnection, some: Iterable[Run]) -> list[Run]:
-    """Every run of the plates that these runs are of."""
-    ids = {run.plate_id for run in some if run.plate_id is not None}
-    query = select_runs().where(run_records.c.plate_id.in_(ids) if ids else false())
-    return await runs_of(connection, query)
+async def marked(connection: AsyncConnection, some: Sequence[Run]) -> tuple[Run, ...]:
+    """The same runs with `current` set, whatever other runs their plates have."""
+    current = await speaking(connection, {run.plate_id for run in some if run.plate_id is not None})
+    return tuple(msgspec.structs.replace(run, current=run.id in current) for run in some)
+
+
+async def speakers(connection: AsyncConnection, plate_ids: Collection[str]) -> list[Run]:
+    """The run that speaks for each of these plates, with `current` set; a plate that is void or unread has none."""
+    query = select_runs().where(runs.c.id.in_(await speaking(connection, plate_ids)))
+    return [msgspec.structs.replace(run, current=True) for run in await runs_of(connection, query)]
+
+
+async def speaking(connection: AsyncConnection, plate_ids: Collection[str]) -> set[str]:
+    """The ids of the runs that speak for these plates: what `aggregate.current_runs` says, said by the database.
+
+    A plate that was read a thousand times costs a thousand places in an index, and nothing else of those runs is read.
+    """
+    if not plate_ids:
+        return set()
+    outbox = (run_records.c.plate_id, runs.c.device_id, runs.c.epoch)
+    of_outbox = func.row_number().over(partition_by=outbox, order_by=runs.c.seq.desc())
+    counted = (
+        select(runs.c.id, runs.c.number, run_records.c.plate_id, of_outbox.label("from_last"))
+        .join(run_records, run_records.c.run_id == runs.c.id)
+        .join(plates, plates.c.id == run_records.c.plate_id)
+        .where(run_records.c.plate_id.in_(plate_ids))
+        .where(run_records.c.voided_at.is_(None), plates.c.state != PlateState.VOID.value)
+        .subquery()
+    )
+    of_plate = func.row_number().over(partition_by=counted.c.plate_id, order_by=counted.c.number.desc())
+    latest = select(counted.c.id, of_plate.label("from_last")).where(counted.c.from_last == 1).subquery()
+    return set(await connection.scalars(select(latest.c.id).where(latest.c.from_last == 1)))

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.laboratory.states import PlateState
 from central.people.sites import Sites
-from central.results.aggregate import Run, mark_current
-from central.results.queries import runs_of, select_runs
+from central.results.aggregate import Run
+from central.results.queries import marked, runs_of, select_runs
 from central.tables import plates, run_records, runs, submissions
 
 
@@ -65,7 +65,7 @@ async def list_queue(
         query = query.where(runs.c.number > after)
     found = await runs_of(connection, query)
     page = found[:limit]
-    shown = tuple(run for run in await _marked(connection, page) if run.current)
+    shown = tuple(run for run in await marked(connection, page) if run.current)
     return QueuePage(shown, page[-1].number if len(found) > limit else None)
 
 
@@ -88,16 +88,10 @@ async def _nearest(
         else:
             query = query.where(runs.c.number > after).order_by(runs.c.number)
         found = await runs_of(connection, query)
-        nearest = next((run.id for run in await _marked(connection, found) if run.current), None)
+        nearest = next((run.id for run in await marked(connection, found) if run.current), None)
         if nearest is not None or not found:
             return nearest
         before, after = (found[-1].number, None) if before is not None else (None, found[-1].number)
-
-
-async def _marked(connection: AsyncConnection, some: list[Run]) -> tuple[Run, ...]:
-    plate_ids = {run.plate_id for run in some}
-    others = await runs_of(connection, select_runs().where(run_records.c.plate_id.in_(plate_ids))) if some else []
-    return mark_current(some, others)
 
 
 async def count_waiting(connection: AsyncConnection, sites: Sites) -> int:

@@ -18,8 +18,8 @@ from central.deliveries.changes import announce
 from central.deliveries.rules import raise_for
 from central.laboratory.states import PlateEvent, PlateState
 from central.people.sites import EVERY_SITE, Sites
-from central.results.aggregate import Run, mark_current
-from central.results.queries import runs_of, select_runs
+from central.results.aggregate import Run
+from central.results.queries import speakers
 from central.review.approval import Meaning
 from central.review.changes import StaleError, UnknownRunError, move_plate, news_of
 from central.review.dossier import Dossier, get_dossier
@@ -152,7 +152,6 @@ async def runs_of_test(
         plates.c.test_id == test_id, plates.c.state != PlateState.VOID.value
     )
     of_test = {row.id: row.number for row in await connection.execute(query)}
-    found = await runs_of(connection, select_runs().where(run_records.c.plate_id.in_(of_test)))
-    current = {run.plate_id: run for run in mark_current(found) if run.current}
+    current = {run.plate_id: run for run in await speakers(connection, of_test)}
     numbers = sorted(of_test.items(), key=lambda item: item[1])
     return {f"{named.submission}, {named.test}, plate {number}": current.get(plate) for plate, number in numbers}

@@ -107,11 +107,6 @@ def test_plates_of_other_tests_and_numbers_are_other_plates() -> None:
     assert numbers(current_runs(runs)) == [1, 2, 3, 4]
 
 
-def test_a_page_of_runs_is_marked_by_all_runs_of_its_plates() -> None:
-    first, second = make_run(1), make_run(2)
-    assert [run.current for run in mark_current([first], [first, second])] == [False]
-
-
 @given(
     st.lists(
         st.tuples(st.integers(1, 9), st.sampled_from("ab"), st.integers(1, 2)),

@@ -1,9 +1,11 @@
 """The SELECTs: pages of runs, what is current, lists and counts, the same on both databases."""
 
+import random
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import reading, transaction
@@ -12,20 +14,24 @@ from central.fleet.devices import record_status
 from central.intake.ingest import ingest
 from central.intake.plan import Delivery
 from central.laboratory.queries import Wanted, list_submissions
+from central.laboratory.states import PlateState
 from central.people.sites import EVERY_SITE
 from central.results import queries
-from central.results.aggregate import summarise
+from central.results.aggregate import current_runs, summarise
 from central.results.images import StoredImage, record
+from central.tables import plates, run_records, runs
 from protocol.messages import VERSION, DeviceStatus
 from tests.central.wire import enrol, make_delivery
 from tests.make import NOON, make_code, make_reading, make_reading_id, make_wells
 
 pytestmark = pytest.mark.anyio
 
+DEVICES = ("bench-1", "bench-2")
+
 
 async def filled(engine: AsyncEngine, *deliveries: Delivery) -> None:
     """A central with the devices `bench-1` and `bench-2` and these readings."""
-    for device_id in ("bench-1", "bench-2"):
+    for device_id in DEVICES:
         await enrol(engine, device_id)
     await ingest(engine, deliveries, now=NOON)
 
@@ -161,3 +167,40 @@ async def test_everything_is_counted(engine: AsyncEngine) -> None:
     await filled(engine, make_delivery(1), make_delivery(2), Delivery("wellread/v1/bench-1/reading", b"poison"))
     async with reading(engine) as connection:
         assert await queries.counts(connection) == queries.Counts(2, 2, 0, 1, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_database_says_of_every_run_what_the_rule_says(engine: AsyncEngine, seed: int) -> None:
+    chance = random.Random(seed)
+    some = [
+        plate(n, "S-1", plate_number=chance.choice("123"), device_id=chance.choice(DEVICES), seq=place, epoch=epoch)
+        for n, (place, epoch) in enumerate(
+            zip(chance.sample(range(1, 41), 40), chance.choices("ab", k=40), strict=True), 1
+        )
+    ]
+    await filled(engine, *some)
+    async with transaction(engine) as connection:
+        for number in chance.sample(range(1, 41), 12):
+            change = update(run_records).where(run_records.c.run_id == make_reading_id(number))
+            await connection.execute(change.values(voided_at=NOON))
+        third = select(plates.c.id).where(plates.c.number == "3").limit(1).scalar_subquery()
+        await connection.execute(update(plates).where(plates.c.id == third).values(state=PlateState.VOID.value))
+        found = await queries.runs_of(connection, queries.select_runs())
+        current = {run.id for run in current_runs(found)}
+        assert await queries.speaking(connection, {run.plate_id for run in found if run.plate_id}) == current
+        assert {run.id for run in await queries.marked(connection, found) if run.current} == current
+    assert 0 < len(current) <= 2
+
+
+async def test_of_the_other_runs_of_its_plate_nothing_is_read_to_show_one(engine: AsyncEngine) -> None:
+    await filled(engine, plate(1, "S-1"), plate(2, "S-1"))
+    async with transaction(engine) as connection:
+        other = dict((await connection.execute(select(runs).where(runs.c.id == make_reading_id(1)))).one()._mapping)
+        unreadable = {"number": 77, "id": make_reading_id(77), "epoch": "former", "endpoints": {"A": "unreadable"}}
+        await connection.execute(insert(runs), other | unreadable)
+        record_of = dict((await connection.execute(select(run_records).limit(1))).one()._mapping)
+        await connection.execute(insert(run_records), record_of | {"run_id": make_reading_id(77)})
+        detail = await queries.get_run(connection, make_reading_id(2))
+        page = await queries.list_runs(connection, after=77)
+    assert detail is not None
+    assert [detail.run.current, *(run.current for run in page.runs)] == [False, False, False]
