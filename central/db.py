@@ -28,6 +28,9 @@ from central.settings import Settings
 BUSY_TIMEOUT_MS: Final = 10_000
 LOG_RETRY_MS: Final = 20
 
+# Keys that one statement is asked with: PostgreSQL takes 32,767 parameters in one, and a plate's code is four.
+CHUNK: Final = 5_000
+
 # Any constant of our own: two centrals that start together migrate one after the other.
 _MIGRATION_LOCK: Final = 0x77656C6C
 

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Response, get, patch, post, put
 from litestar.params import JSONBody
 
+from central.api.overviews import PlateOut, plate_out
 from central.api.paths import SubmissionPath, from_segment, missing
 from central.api.plans import (
     FieldsOfTest,
@@ -20,7 +21,7 @@ from central.api.plans import (
     given,
     refusals,
 )
-from central.api.submissions import PlateOut, plate_out, the_one
+from central.api.submissions import the_one
 from central.db import reading
 from central.laboratory import editing, importing
 from central.laboratory.importing import ConflictError

@@ -4,13 +4,23 @@ A submission is named by its number. Where two laboratories of one caller have t
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated
 
 import msgspec
 from litestar import Response, get, patch, post
 from litestar.params import JSONBody, QueryParameter
 
+from central.api.overviews import (
+    HistoryOut,
+    SubmissionOut,
+    SubmissionsOut,
+    line_out,
+    plan_out,
+    summaries,
+    summary_out,
+    url_of,
+)
 from central.api.paths import Limit, SubmissionPath, TestFilter, from_segment, missing, segment, with_query
 from central.api.plans import (
     LAB_ID,
@@ -25,26 +35,24 @@ from central.api.plans import (
     refusals,
     site_for,
 )
-from central.api.runs import EndpointOut, RunOut, endpoints_out, run_out
+from central.api.runs import run_out
 from central.db import reading
 from central.laboratory import editing, importing
 from central.laboratory.importing import ConflictError
 from central.laboratory.queries import (
-    HistoryEntry,
     Planned,
-    PlateRow,
     SubmissionRow,
     Wanted,
-    history,
     list_submissions,
     planned,
     submissions_named,
 )
+from central.laboratory.said import history
 from central.laboratory.states import PlateState
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import OPERATORS, REVIEWERS, VIEWERS
 from central.people.sites import Sites
-from central.results.aggregate import Run, Statistics, Summary, summarise
+from central.results.aggregate import Run, summarise
 from central.results.dialects import labware, labware_name
 from central.results.queries import submission_runs
 from central.web.problems import ProblemError
@@ -74,122 +82,6 @@ class SubmissionChange(FieldsOfSubmission, frozen=True, forbid_unknown_fields=Tr
 
     assignee_id: Id | msgspec.UnsetType | None = msgspec.UNSET
     reason: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
-
-
-class SubmissionLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One submission in the list. `state` is where the slowest of its plates is."""
-
-    id: str
-    site_id: str
-    submission: str
-    url: str
-    state: PlateState
-    revision: int
-    created_at: datetime
-    origin: str
-    received_on: date | None
-    species: str | None
-    farm: str | None
-    flock: str | None
-    age_days: int | None
-    vaccine: str | None
-    vaccinated_on: date | None
-    customer: str | None
-    assignee_id: str | None
-    assignee: str | None
-    note: str | None
-    voided_at: datetime | None
-    tests: tuple[str, ...]
-    plates: int
-    runs: int
-    last_received_at: datetime | None
-
-
-class SubmissionsOut(msgspec.Struct, frozen=True):
-    """A page of submissions; `next` is the address of the following one, null at the end (also as a `Link` header)."""
-
-    items: tuple[SubmissionLine, ...]
-    next: str | None
-
-
-class SummaryOut(msgspec.Struct, frozen=True, kw_only=True):
-    """Sera by endpoint and their statistics, over current runs. `unread` rows are in no figure: they are not negative.
-
-    `low_grade` rows are counted, and a person should look at them.
-    """
-
-    test: str | None
-    plates: int
-    superseded: int
-    sera: int
-    unread: int
-    low_grade: int
-    distribution: dict[int, int]
-    statistics: Statistics | None
-    not_reportable: int
-    labware_url: str
-
-
-class PlateRowOut(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in a row of a plate, and what was read there by the run that counts."""
-
-    serum: str | None
-    control: str | None
-    control_lot: str | None
-    result: EndpointOut | None
-
-
-class PlateOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A plate with its rows; `run_id` is the run that counts, null while there is none."""
-
-    id: str
-    plate_number: str
-    state: PlateState
-    revision: int
-    location: str | None
-    run_id: str | None
-    rows: dict[str, PlateRowOut]
-
-
-class TestOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A test as it is planned, with its plates."""
-
-    id: str
-    test: str
-    state: PlateState
-    revision: int
-    profile: str | None
-    antigen: str | None
-    antigen_lot: str | None
-    hau: int | None
-    plates: tuple[PlateOut, ...]
-
-
-class PlanOut(msgspec.Struct, frozen=True):
-    """A submission as it is planned: what is known of it, its tests with plates and rows, its sera in order."""
-
-    about: SubmissionLine
-    tests: tuple[TestOut, ...]
-    sera: tuple[str, ...]
-
-
-class SubmissionOut(msgspec.Struct, frozen=True, kw_only=True):
-    """One submission: all of it, then each test, then every run; those that count have `current` true. And its plan."""
-
-    submission: str
-    url: str
-    revision: int
-    state: PlateState
-    summary: SummaryOut
-    tests: tuple[SummaryOut, ...]
-    runs: tuple[RunOut, ...]
-    plan: PlanOut
-
-
-class HistoryOut(msgspec.Struct, frozen=True):
-    """What became of a submission, its tests and plates, oldest first (the newest 500 changes)."""
-
-    items: tuple[HistoryEntry, ...]
 
 
 @get(
@@ -422,67 +314,6 @@ async def whole(parts: Parts, sites: Sites, name: str, site: str | None) -> tupl
     async with reading(parts.engine) as connection:
         runs = await submission_runs(connection, name, sites=Sites.of([row.site_id]))
         return await planned(connection, row), runs
-
-
-def summaries(submission: str, runs: tuple[Run, ...]) -> tuple[Summary, tuple[Summary, ...]]:
-    """The whole submission, then each of its tests by name."""
-    tests = sorted({run.test for run in runs if run.test is not None})
-    return summarise(submission, None, runs), tuple(summarise(submission, test, runs) for test in tests)
-
-
-def url_of(row: SubmissionRow) -> str:
-    """Where a submission is."""
-    return f"/api/v1/submissions/{segment(row.submission)}"
-
-
-def labware_url(submission: str, test: str | None) -> str:
-    """Where the `labware` file of a submission (and test) is."""
-    return with_query(f"/api/v1/submissions/{segment(submission)}/labware.csv", test=test)
-
-
-def line_out(row: SubmissionRow) -> SubmissionLine:
-    """A submission as the list shows it."""
-    return SubmissionLine(**msgspec.structs.asdict(row), url=url_of(row))
-
-
-def plan_out(plan: Planned, runs: Sequence[Run]) -> PlanOut:
-    """A plan with the results that are there."""
-    current = {run.plate_id: run for run in runs if run.current}
-    tests = []
-    for test in plan.tests:
-        values = msgspec.structs.asdict(test)
-        plates = tuple(plate_out(plate, current.get(plate.id)) for plate in test.plates)
-        tests.append(TestOut(**values | {"plates": plates}))
-    return PlanOut(line_out(plan.submission), tuple(tests), plan.sera)
-
-
-def plate_out(plate: PlateRow, run: Run | None) -> PlateOut:
-    """A plate with what was read in its rows."""
-    results = {} if run is None else endpoints_out(run)
-    rows = {}
-    for row in sorted({*plate.rows, *results}, key=lambda label: (len(label), label)):
-        holds = plate.rows.get(row)
-        rows[row] = PlateRowOut(
-            serum=None if holds is None else holds.serum,
-            control=None if holds is None else holds.control,
-            control_lot=None if holds is None else holds.lot,
-            result=results.get(row),
-        )
-    return PlateOut(
-        id=plate.id,
-        plate_number=plate.number,
-        state=plate.state,
-        revision=plate.revision,
-        location=plate.location,
-        run_id=None if run is None else run.id,
-        rows=rows,
-    )
-
-
-def summary_out(summary: Summary) -> SummaryOut:
-    """A summary as the API shows it."""
-    values = {name: getattr(summary, name) for name in SummaryOut.__struct_fields__ if name != "labware_url"}
-    return SummaryOut(**values, labware_url=labware_url(summary.submission, summary.test))
 
 
 HANDLERS = [

@@ -12,7 +12,7 @@ from central.api.plans import UUID, Id, Reason, refusals
 from central.db import reading, transaction
 from central.laboratory import alarms, unmatched
 from central.laboratory.alarms import AlarmRow
-from central.laboratory.queries import add_comment, comments_on, site_of
+from central.laboratory.said import add_comment, comments_on, site_of
 from central.laboratory.unmatched import WaitingRun
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import OPERATORS, VIEWERS

@@ -12,17 +12,11 @@ from litestar import Response, get, post
 from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
+from central.api.overviews import labware_url, plan_out, summaries
 from central.api.paths import SubmissionPath, TestFilter, from_segment, missing, segment, with_query
 from central.api.plans import SiteChoice, refusals, site_for
 from central.api.plates import register_test
-from central.api.submissions import (
-    AfterSubmission,
-    labware_url,
-    next_page,
-    plan_out,
-    register_submission,
-    summaries,
-)
+from central.api.submissions import AfterSubmission, next_page, register_submission
 from central.dashboard.fields import FORM, Revision, Short, Sought, Text, WhyForm, may
 from central.dashboard.pages import PAGE_SIZE, figures, frame, page
 from central.dashboard.words import bars, run_line
@@ -32,13 +26,11 @@ from central.laboratory.queries import (
     Planned,
     SubmissionRow,
     Wanted,
-    add_comment,
-    comments_on,
-    history,
     list_submissions,
     planned,
     submissions_named,
 )
+from central.laboratory.said import add_comment, comments_on, history
 from central.laboratory.states import PlateState
 from central.laboratory.worklist import LAB_ID
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of

@@ -13,10 +13,8 @@ from central.dashboard.fields import FORM, Short, Text, WhyForm, may
 from central.dashboard.pages import PAGE_SIZE, frame, page
 from central.db import reading, transaction
 from central.laboratory import alarms, editing, unmatched
-from central.laboratory.queries import (
-    find_plate,
-    site_of,
-)
+from central.laboratory.queries import find_plate
+from central.laboratory.said import site_of
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
 from central.people.permissions import OPERATORS, VIEWERS
 from central.web.problems import ProblemError

@@ -2,5 +2,6 @@
 
 `states` where a plate is on its way (pure); `matching` the record of every run that comes in, `unmatched` those that
 wait, `alarms` what does not fit. `sheets` and `worklist` files → what somebody wants, `known` what is there,
-`importing` the one against the other; `editing` changes by hand; `queries` lists.
+`importing` the one against the other; `editing` changes by hand; `queries` lists; `said` comments and
+history.
 """

@@ -1,19 +1,17 @@
 """What a site has planned already of what somebody names: one look at the database, as values to compare with."""
 
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central.db import CHUNK
 from central.laboratory.states import PlateState
 from central.laboratory.worklist import OF_PLATE, OF_SUBMISSION, OF_TEST, Fields, Placed
 from central.tables import control_sera, placements, plates, profiles, sera, sites, submissions, tests
 from protocol.profiles import PROFILES
-
-# PostgreSQL takes 32,767 parameters in one statement.
-_CHUNK: Final = 5_000
 
 
 class KnownSubmission(msgspec.Struct, frozen=True):
@@ -69,8 +67,8 @@ async def known(connection: AsyncConnection, site_id: str, names: Iterable[str])
     """What the site has of these submissions."""
     wanted = sorted(set(names))
     found = Known({}, {}, {}, {}, {}, {}, frozenset())
-    for at in range(0, len(wanted), _CHUNK):
-        await _add(connection, found, site_id, wanted[at : at + _CHUNK])
+    for at in range(0, len(wanted), CHUNK):
+        await _add(connection, found, site_id, wanted[at : at + CHUNK])
     controls = await connection.execute(
         select(control_sera).where(control_sera.c.site_id == site_id, control_sera.c.retired_at.is_(None))
     )
@@ -132,8 +130,8 @@ async def placements_of(connection: AsyncConnection, plate_ids: Collection[str])
     """What the rows of these plates hold: plate → row → serum or control."""
     found: dict[str, dict[str, Placed]] = {plate: {} for plate in plate_ids}
     wanted = sorted(plate_ids)
-    for at in range(0, len(wanted), _CHUNK):
-        query = _placements().where(placements.c.plate_id.in_(wanted[at : at + _CHUNK]))
+    for at in range(0, len(wanted), CHUNK):
+        query = _placements().where(placements.c.plate_id.in_(wanted[at : at + CHUNK]))
         for row in await connection.execute(query):
             found[row.plate_id][row.row] = placed(row)
     return found

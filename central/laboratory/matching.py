@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.assays.interpret import interpreted
 from central.audit.chain import Change
-from central.db import insert_ignore
+from central.db import CHUNK, insert_ignore
 from central.laboratory.alarms import FOREIGN_CODE, Alarm, Fit, misfits, raise_alarms
 from central.laboratory.states import PlateEvent, PlateState, StateError, after
 from central.tables import devices, placements, plates, run_records, runs, sites, submissions, tests
@@ -23,8 +23,6 @@ from central.tables import devices, placements, plates, run_records, runs, sites
 # (site, submission, test, plate number)
 Code: TypeAlias = tuple[str, str, str, str]
 
-# PostgreSQL takes 32,767 parameters in one statement; a code has four.
-_CHUNK: Final = 5_000
 _MOST_SITES: Final = 100
 
 GRADES: Final = ("low", "medium", "high")
@@ -78,7 +76,7 @@ async def match_waiting(
 ) -> list[Change]:
     """Runs of this site that waited for these plates are theirs now; the audit trail's entries for it."""
     waiting = []
-    for at in range(0, len(plate_ids), _CHUNK):
+    for at in range(0, len(plate_ids), CHUNK):
         query = (
             select(runs.c.id, runs.c.profile, runs.c.endpoints, plates.c.id.label("plate_id"), run_records.c.revision)
             .join(run_records, run_records.c.run_id == runs.c.id)
@@ -86,7 +84,7 @@ async def match_waiting(
             .join(tests, (tests.c.submission_id == submissions.c.id) & (tests.c.name == runs.c.test))
             .join(plates, (plates.c.test_id == tests.c.id) & (plates.c.number == runs.c.plate_number))
             .where(
-                plates.c.id.in_(plate_ids[at : at + _CHUNK]),
+                plates.c.id.in_(plate_ids[at : at + CHUNK]),
                 run_records.c.site_id == site_id,
                 run_records.c.plate_id.is_(None),
                 run_records.c.voided_at.is_(None),
@@ -211,8 +209,8 @@ async def _planned_elsewhere(connection: AsyncConnection, codes: set[Code]) -> s
     others = list(await connection.scalars(select(sites.c.id).limit(_MOST_SITES)))
     asked = {(other, *code[1:]): code for code in codes for other in others if other != code[0]}
     planned: set[Code] = set()
-    for at in range(0, len(keys := sorted(asked)), _CHUNK):
-        query = _plate_query(set(keys[at : at + _CHUNK])).where(submissions.c.origin != "code")
+    for at in range(0, len(keys := sorted(asked)), CHUNK):
+        query = _plate_query(set(keys[at : at + CHUNK])).where(submissions.c.origin != "code")
         planned |= {asked[_key(row)] for row in await connection.execute(query)}
     return planned
 
