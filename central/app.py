@@ -32,7 +32,7 @@ from central.results import images
 from central.results.live import Live
 from central.seal import Seal
 from central.settings import Settings
-from central.web import docs
+from central.web import docs, idempotency, limits
 from central.web.headers import safety_headers
 from central.web.problems import to_response
 
@@ -83,8 +83,12 @@ def create_app(
         lifespan=[lifespan],
         guards=[authorise],
         dependencies={"parts": Provide(provide_parts)},
-        exception_handlers={HTTPException: to_response, Exception: to_response},
-        before_send=[safety_headers(over_https=settings.secure_cookies)],
+        exception_handlers={
+            HTTPException: to_response,
+            Exception: to_response,
+            idempotency.ReplayError: idempotency.replayed,
+        },
+        before_send=[safety_headers(over_https=settings.secure_cookies), limits.rate_headers, idempotency.keep_answer],
         # Streams must not wait for a full block, and pictures are compressed already.
         compression_config=CompressionConfig(backend="gzip", exclude=["^/api/v1/events", "^/api/v1/images"]),
         request_max_body_size=MAX_BODY_BYTES,

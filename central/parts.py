@@ -1,7 +1,7 @@
 """The running parts of one central, as `create_app` wired them; a route asks for them as `parts: Wired`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
@@ -23,6 +23,7 @@ from central.results.live import Live
 from central.seal import Seal
 from central.settings import Settings
 from central.web.headers import request_id_of
+from central.web.limits import Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Parts:
     broker: Broker | None
     ingest: Ingest | None
     mailer: Mailer | None = None
+    rates: Rates = field(default_factory=Rates)
 
     @property
     def public_url(self) -> str:

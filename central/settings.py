@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -73,6 +73,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     delivery_networks: str = ""
     """Networks inside that webhooks may call, like `10.1.0.0/16`, separated by commas; empty for none."""
+
+    requests_per_minute: Annotated[int, msgspec.Meta(ge=10)] = 3000
+    """Requests a minute of each person, key and device; an address that nobody is known at has a fifth of that."""
 
     @property
     def database(self) -> str:

@@ -34,7 +34,7 @@ class ReadyOut(msgspec.Struct, frozen=True):
     broker: str
 
 
-@get("/healthz", access=ANYONE, summary="Is the process alive", security=[])
+@get("/healthz", access=ANYONE, uncounted=True, summary="Is the process alive", security=[])
 async def get_health() -> HealthOut:
     """Always, if it answers at all."""
     return HealthOut(OK)
@@ -43,6 +43,7 @@ async def get_health() -> HealthOut:
 @get(
     "/readyz",
     access=ANYONE,
+    uncounted=True,
     summary="Can it do its work",
     description="503 names the part that cannot.",
     security=[],
@@ -55,7 +56,9 @@ async def get_ready(parts: Wired) -> Response[ReadyOut]:
     return Response(body, status_code=200 if ready else 503)
 
 
-@get("/metrics", access=ANYONE, media_type=CONTENT_TYPE_LATEST, summary="Prometheus metrics", security=[])
+@get(
+    "/metrics", access=ANYONE, uncounted=True, media_type=CONTENT_TYPE_LATEST, summary="Prometheus metrics", security=[]
+)
 async def get_metrics(parts: Wired) -> bytes:
     """Counters of this process and gauges of the database, in Prometheus' text format."""
     async with reading(parts.engine) as connection:

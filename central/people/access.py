@@ -19,6 +19,8 @@ from central.parts import Parts
 from central.people import keys
 from central.people.callers import DeviceCaller, KeyCaller, NotSignedInError, Person
 from central.people.permissions import ANYONE, NOBODY, REVIEWERS, VIEWERS, Access
+from central.web import idempotency
+from central.web.limits import take_turn
 
 _COOKIE: Final = "wellread_session"
 CSRF_HEADER: Final = "x-csrf-token"
@@ -81,7 +83,7 @@ async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     if access == NOBODY:
         raise PermissionDeniedException("this operation is open to nobody")
     parts: Parts = connection.app.state.parts
-    caller = await _caller(connection, parts, required=not access.anyone)
+    caller = await _known(connection, parts, handler, required=not access.anyone)
     connection.scope["user"] = caller
     if not access.anyone and not _may(caller, access):
         raise PermissionDeniedException(f"not open to {_words(caller)} (expected {access.words})")
@@ -90,6 +92,22 @@ async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     if method not in _SAFE:
         # What is open to anyone does nothing in the name of who happens to be signed in.
         await _check_origin(connection, parts, None if access.anyone else caller)
+        if caller is not None and not access.anyone:
+            await idempotency.begin(connection, parts.engine, parts.people.seal, caller_name(caller), parts.now())
+
+
+async def _known(
+    connection: Request[Any, Any, Any], parts: Parts, handler: BaseRouteHandler, *, required: bool
+) -> Person | KeyCaller | DeviceCaller | None:
+    """Who it is, and not one request too many. Probes are not counted: a flood must not look like a fault."""
+    per_minute = parts.settings.requests_per_minute
+    caller = None
+    try:
+        caller = await _caller(connection, parts, required=required)
+    finally:
+        if not handler.opt.get("uncounted"):
+            take_turn(connection, parts.rates, caller, per_minute, parts.now())
+    return caller
 
 
 def _may(caller: Person | KeyCaller | DeviceCaller | None, access: Access) -> bool:
@@ -104,6 +122,12 @@ def _lacks_codes(caller: Person | KeyCaller | DeviceCaller | None, path: str) ->
     """Whether somebody who must have one-time codes has none yet, and is not about to set them up."""
     must = isinstance(caller, Person) and REVIEWERS.allows(caller.role) and not caller.has_code
     return must and not path.startswith(_OF_ONESELF)
+
+
+def caller_name(caller: Person | KeyCaller | DeviceCaller) -> str:
+    """A name for whoever calls that nobody else has."""
+    kind = {Person: "person", KeyCaller: "key", DeviceCaller: "device"}[type(caller)]
+    return f"{kind}:{caller.id}"
 
 
 def _words(caller: Person | KeyCaller | DeviceCaller | None) -> str:

@@ -91,17 +91,17 @@ class Throttle:
 
     def know(self, account: str, address: str) -> None:
         """This account was signed in to from this address before."""
-        key = (account, _network(address))
+        key = (account, network_of(address))
         self._known.pop(key, None)
         self._known[key] = None
         _drop_oldest(self._known)
 
     def knows(self, account: str, address: str) -> bool:
         """Whether it was."""
-        return (account, _network(address)) in self._known
+        return (account, network_of(address)) in self._known
 
     def _bucket(self, account: str, address: str) -> Bucket:
-        network = _network(address)
+        network = network_of(address)
         return ("known", account, network) if (account, network) in self._known else ("address", "", network)
 
 
@@ -110,7 +110,7 @@ def _drop_oldest(entries: OrderedDict[Any, Any]) -> None:
         entries.popitem(last=False)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """Whoever has one IPv6 address has the 2**64 of its network."""
     try:
         found = ip_address(address)

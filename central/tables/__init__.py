@@ -2,7 +2,8 @@
 
 `columns` what they are made of; `intake` runs and what came with them; `fleet` readers; `people` sites, users,
 sessions, keys, comments, alarms; `laboratory` submissions to sera, records of runs, corrections, signatures; `audit`
-the chain of changes; `deliveries` files on their way to laboratory systems.
+the chain of changes; `deliveries` files on their way to laboratory systems; `requests` what was answered to those that
+may be sent twice.
 """
 
 from central.tables.audit import audit_entries, audit_heads, audit_tip
@@ -35,12 +36,14 @@ from central.tables.people import (
     used_states,
     users,
 )
+from central.tables.requests import answers
 
 __all__ = [
     "BigId",
     "Json",
     "UtcDateTime",
     "alarms",
+    "answers",
     "api_keys",
     "audit_entries",
     "audit_heads",
