@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar.params import PathParameter, QueryParameter
 
+from central.laboratory.comparing import ConflictError, Step
 from central.laboratory.editing import RefusedError, StaleError, UnknownError
-from central.laboratory.importing import ConflictError, Step
 from central.laboratory.worklist import WorklistError
 from central.people.sites import MAIN_SITE, Sites
 from central.web.problems import FieldError, ProblemError

@@ -24,9 +24,10 @@ from central.api.plans import (
 from central.api.submissions import the_one
 from central.db import reading
 from central.laboratory import editing, importing
-from central.laboratory.importing import ConflictError
+from central.laboratory.comparing import ConflictError
+from central.laboratory.fields import value_of
 from central.laboratory.queries import find_plate, get_plate, planned
-from central.laboratory.worklist import Placed, PlatePlan, value_of
+from central.laboratory.worklist import Placed, PlatePlan
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import OPERATORS, REVIEWERS, VIEWERS
 from central.people.sites import Sites

@@ -38,7 +38,7 @@ from central.api.plans import (
 from central.api.runs import run_out
 from central.db import reading
 from central.laboratory import editing, importing
-from central.laboratory.importing import ConflictError
+from central.laboratory.comparing import ConflictError
 from central.laboratory.queries import (
     Planned,
     SubmissionRow,

@@ -14,7 +14,7 @@ from litestar.params import QueryParameter
 
 from central.api.plans import SiteChoice, refusals, site_for
 from central.laboratory import importing
-from central.laboratory.importing import Preview
+from central.laboratory.comparing import Preview
 from central.laboratory.sheets import MAX_BYTES, SheetError, lines_of
 from central.laboratory.worklist import Worklist, parse
 from central.parts import CentralRequest, Wired, actor_of, caller_sites

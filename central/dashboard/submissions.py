@@ -22,6 +22,7 @@ from central.dashboard.pages import PAGE_SIZE, figures, frame, page
 from central.dashboard.words import bars, run_line
 from central.db import reading, transaction
 from central.laboratory import editing
+from central.laboratory.fields import LAB_ID
 from central.laboratory.queries import (
     Planned,
     SubmissionRow,
@@ -32,7 +33,6 @@ from central.laboratory.queries import (
 )
 from central.laboratory.said import add_comment, comments_on, history
 from central.laboratory.states import PlateState
-from central.laboratory.worklist import LAB_ID
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
 from central.people.permissions import OPERATORS, REVIEWERS, VIEWERS
 from central.people.sites import Sites

@@ -14,8 +14,8 @@ from central.api.worklists import MAX_WORKLIST_BODY, worklist_of
 from central.dashboard.fields import FORM, Short
 from central.dashboard.pages import frame
 from central.laboratory import importing
-from central.laboratory.importing import ConflictError, Preview
-from central.laboratory.worklist import COLUMNS
+from central.laboratory.comparing import ConflictError, Preview
+from central.laboratory.fields import COLUMNS
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
 from central.people.permissions import OPERATORS
 from central.web.problems import ProblemError

@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from central.audit.chain import Actor, Change, Entry, record
 from central.audit.queries import history_of
 from central.db import transaction
-from central.laboratory.importing import OPEN
+from central.laboratory.comparing import OPEN
+from central.laboratory.fields import LAB_ID, OF_PLATE, OF_SUBMISSION, OF_TEST, value_of
 from central.laboratory.known import hold_site, known, placements_of, profile_names
 from central.laboratory.states import PlateEvent, PlateState, after
-from central.laboratory.worklist import LAB_ID, OF_PLATE, OF_SUBMISSION, OF_TEST, Placed, value_of
+from central.laboratory.worklist import Placed
 from central.people.sites import Sites
 from central.tables import memberships, placements, plates, sera, submissions, tests, users
 from protocol.profiles import PROFILES

@@ -8,8 +8,9 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.db import CHUNK
+from central.laboratory.fields import OF_PLATE, OF_SUBMISSION, OF_TEST, Fields
 from central.laboratory.states import PlateState
-from central.laboratory.worklist import OF_PLATE, OF_SUBMISSION, OF_TEST, Fields, Placed
+from central.laboratory.worklist import Placed
 from central.tables import control_sera, placements, plates, profiles, sera, sites, submissions, tests
 from protocol.profiles import PROFILES
 

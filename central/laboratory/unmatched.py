@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
 from central.db import transaction
+from central.deliveries.changes import announce, news_of_runs
 from central.laboratory.editing import RefusedError, UnknownError
 from central.laboratory.known import hold_site
 from central.laboratory.matching import arrived, assign, left
@@ -85,6 +86,7 @@ async def say_plate(
         await record(
             connection, actor, [Change("run.match", "run", run_id, run.site_id, {"plate_id": None}, new, reason)], now
         )
+        await announce(connection, await news_of_runs(connection, "run.matched", [run_id]), now)
 
 
 async def take_back(
@@ -103,6 +105,7 @@ async def take_back(
         old = {"plate_id": run.plate_id, "matched_by": run.matched_by}
         changed = Change("run.unmatch", "run", run_id, run.site_id, old, {"plate_id": None}, reason)
         await record(connection, actor, [changed], now)
+        await announce(connection, await news_of_runs(connection, "run.changed", [run_id]), now)
 
 
 async def _run(connection: AsyncConnection, run_id: str, sites: Sites) -> Row[Any]:

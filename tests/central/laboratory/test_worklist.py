@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from central.laboratory import sheets
+from central.laboratory.fields import LAB_ID
 from central.laboratory.sheets import SheetError, lines_of
-from central.laboratory.worklist import LAB_ID, Placed, Worklist, WorklistError, parse
+from central.laboratory.worklist import Placed, Worklist, WorklistError, parse
 
 HEAD = "submission,test,plate,row,serum"
 TEXT = f"{HEAD},farm,hau\nS-1,NDV,1,A,F1,Hof Süd,4\nS-1,NDV,1,B,F2,Hof Süd,4\nS-1,IBD,1,A,F1,,\n"
