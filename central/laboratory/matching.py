@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Row, Select, bindparam, insert, select, tuple_, update
+from sqlalchemy import Row, Select, Table, bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.assays.interpret import interpreted
@@ -162,23 +162,28 @@ def is_flagged(endpoints: Iterable[Mapping[str, Any]]) -> bool:
 async def register(connection: AsyncConnection, codes: Iterable[Code], now: datetime) -> None:
     """Submissions, tests and plates as these codes name them, where they are not there yet."""
     wanted = sorted(codes)
-    dialect = connection.dialect.name
-    for site, name in sorted({code[:2] for code in wanted}):
-        row = {"id": str(uuid.uuid4()), "site_id": site, "name": name, "revision": 1, "created_at": now}
-        await connection.execute(insert_ignore(dialect, submissions), row | {"created_by": "system", "origin": "code"})
-    owners = await _ids(connection, submissions, {code[:2] for code in wanted})
-    for site, submission, name in sorted({code[:3] for code in wanted}):
-        row = {"id": str(uuid.uuid4()), "submission_id": owners[site, submission], "name": name, "revision": 1}
-        await connection.execute(insert_ignore(dialect, tests), row)
+    names = sorted({code[:2] for code in wanted})
+    named_by_code = {"revision": 1, "created_at": now, "created_by": "system", "origin": "code"}
+    await _put(connection, submissions, [{"site_id": site, "name": name, **named_by_code} for site, name in names])
+    owners = await _ids(connection, submissions, set(names))
+    of_tests = sorted({code[:3] for code in wanted})
+    rows = [{"submission_id": owners[code[:2]], "name": code[2], "revision": 1} for code in of_tests]
+    await _put(connection, tests, rows)
     query = (
         select(tests.c.id, tests.c.name, submissions.c.site_id, submissions.c.name.label("submission"))
         .join(submissions, submissions.c.id == tests.c.submission_id)
         .where(tests.c.submission_id.in_(owners.values()))
     )
     ids = {(row.site_id, row.submission, row.name): row.id for row in await connection.execute(query)}
-    for code in wanted:
-        row = {"id": str(uuid.uuid4()), "test_id": ids[code[:3]], "number": code[3], "revision": 1}
-        await connection.execute(insert_ignore(dialect, plates), row | {"state": PlateState.REGISTERED.value})
+    registered = {"revision": 1, "state": PlateState.REGISTERED.value}
+    await _put(connection, plates, [{"test_id": ids[code[:3]], "number": code[3], **registered} for code in wanted])
+
+
+async def _put(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """These rows under ids of their own, where they are not there yet, all with one statement."""
+    await connection.execute(
+        insert_ignore(connection.dialect.name, table), [{"id": str(uuid.uuid4()), **row} for row in rows]
+    )
 
 
 def _code(site_id: str, row: Mapping[str, Any]) -> Code | None:

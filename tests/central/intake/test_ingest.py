@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import make_engine, reading, transaction
@@ -25,7 +25,7 @@ from protocol.messages import VERSION, Ack, DeviceStatus, ReadingBatch
 from protocol.topics import topic
 from tests.central.tables import make_tables
 from tests.central.wire import EPOCH, enrol, make_delivery
-from tests.make import NOON, make_document, make_reading_id
+from tests.make import NOON, make_code, make_document, make_reading_id
 
 pytestmark = pytest.mark.anyio
 
@@ -215,3 +215,21 @@ async def test_a_bad_reading_in_a_batch_is_kept_by_itself_and_the_others_are_acc
     assert await rows(engine, dead_letters.c.topic, dead_letters.c.payload) == [(bad.topic, bad.payload)]
     again = await ingest_now(engine, message)
     assert (again.new, again.repeated) == ((), 1)
+
+
+async def test_a_batch_of_many_new_plates_takes_as_many_statements_as_one_of_two(engine: AsyncEngine) -> None:
+    statements: list[str] = []
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def _note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    await enrol(engine)
+    taken = []
+    for first, last in ((1, 3), (3, 43)):
+        statements.clear()
+        codes = {number: make_code(f"S-{number // 4}", plate_number=str(number)) for number in range(first, last)}
+        outcome = await ingest_now(engine, *(make_delivery(number, code=code) for number, code in codes.items()))
+        assert len(outcome.new) == last - first
+        taken.append(len(statements))
+    assert taken[1] == taken[0]
