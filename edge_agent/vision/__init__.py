@@ -1,7 +1,7 @@
 """Reading a plate from a photograph.
 
 In reading order: image (bytes → picture) · shrink, ranks · detector, tensors (picture → detections) · lattice,
-footprint, geometry, locate (detections → which well is which) · patches, calls (wells → calls) · judge, liquid,
+footprint, geometry, lens, locate (detections → which well is which) · patches, calls (wells → calls) · judge, liquid,
 plate_light, colour, growth (the wells of other assays → calls) · blobs, streak (a second opinion) · blur, quality (what
 may be read) · annotate (the result drawn into the picture) · refusal (why not).
 """

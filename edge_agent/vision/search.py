@@ -5,7 +5,7 @@ gate as a usual look, and where two answers for one plate differ, neither counts
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -15,7 +15,8 @@ from edge_agent.vision.confirm import confirm
 from edge_agent.vision.detector import Model
 from edge_agent.vision.footprint import plate_bounds
 from edge_agent.vision.geometry import Placed, place_plate
-from edge_agent.vision.lattice import Grid, fit_grids, inverse, project
+from edge_agent.vision.lattice import Grid, fit_grids, fit_homography, inverse, project
+from edge_agent.vision.lens import fit_lens, straightened
 from edge_agent.vision.patches import Image
 from edge_agent.vision.refusal import Refused
 from edge_agent.vision.tensors import PLATE, WELL, Array, Detections
@@ -34,6 +35,8 @@ MOST_GRIDS, SIZES_TRIED = 3, 3
 FEWEST_TRIED, MOST_PER_WELL = 300, 3
 # Rims and floors of one plate may lie nearly so far apart; a wrong column is a whole pitch.
 AGREEMENT_PITCH: Final = 0.5
+# A homography is all that the wells are cut by: one through a lens must put each well as near as this to where it is.
+LENS_LEAVES_PITCH: Final = 0.18
 # Share of a plate's wells that makes a grid worth a nearer look.
 ENOUGH: Final = 0.15
 
@@ -101,16 +104,39 @@ def _add_neighbours(regions: list[Array], plate: Placed, picture: tuple[int, int
 
 
 def _outcomes(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> list[Placed | Refused]:
-    """What a grid is, as the detector has it and as the picture does."""
-    outcomes: list[Placed | Refused] = []
-    for one_grid, its_wells in filter(None, ((grid, wells), confirm(asked.grey, grid, wells))):
-        try:
-            outcomes.append(
-                place_plate(one_grid, its_wells, outlines, asked.picture, expected=asked.form, seat=asked.seat)
-            )
-        except Refused as refused:
-            outcomes.append(refused)
+    """What a grid is, as the detector has it and as the picture does; where that is uncertain, through a lens."""
+    looks = [*filter(None, ((grid, wells), confirm(asked.grey, grid, wells)))]
+    outcomes = [_outcome(*look, outlines, asked) for look in looks]
+    if all(isinstance(one, Refused) and one.reason == "uncertain_lattice" for one in outcomes):
+        outcomes += [placed for look in looks if (placed := _through_lens(*look, outlines, asked)) is not None]
     return outcomes
+
+
+def _outcome(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> Placed | Refused:
+    try:
+        return place_plate(grid, wells, outlines, asked.picture, expected=asked.form, seat=asked.seat)
+    except Refused as refused:
+        return refused
+
+
+def _through_lens(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> Placed | None:
+    """The plate that passes the gate once the lens's bend is taken out, where it lies in the picture as it is."""
+    centres = wells.centres[grid.members]
+    lens = fit_lens(grid, centres, asked.picture)
+    straight = None if lens is None else straightened(grid, centres, lens)
+    if lens is None or straight is None:
+        return None
+    placed = _outcome(straight, lens.straight_wells(wells), lens.straight_boxes(outlines), asked)
+    if isinstance(placed, Refused):
+        return None
+    rows, columns = np.mgrid[: asked.form.rows, : asked.form.columns]
+    nodes, bent = np.column_stack([columns.ravel(), rows.ravel()]), lens.bent(placed.centres_px)
+    homography = fit_homography(nodes, bent)
+    if homography is None or np.hypot(*(project(homography, nodes) - bent).T).max() > (
+        LENS_LEAVES_PITCH * placed.pitch_px
+    ):
+        return None
+    return replace(placed, homography=homography / homography[2, 2])
 
 
 def _best(wells: Detections, expected: PlateFormat) -> Detections:

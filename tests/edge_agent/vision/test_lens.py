@@ -1,0 +1,107 @@
+"""A plate seen through a wide lens is found where it lies; what is not one plate is not bent into one."""
+
+import numpy as np
+import pytest
+
+from edge_agent.vision import search
+from edge_agent.vision.geometry import Placed
+from edge_agent.vision.lattice import Grid, fit_grid
+from edge_agent.vision.lens import BENDS, Lens, fit_lens, straightened
+from edge_agent.vision.search import find_plates
+from edge_agent.vision.tensors import WELL, Array, Detections
+from protocol.plate import plate_format
+
+FORM = plate_format(96)
+PICTURE, PITCH_PX = (1400, 1000), 100.0
+
+
+class Seeing:
+    """A detector that finds these wells wherever it looks first, and nothing in a nearer look."""
+
+    def __init__(self, centres: Array) -> None:
+        self.centres, self.looks = centres, 0
+
+    def detect(self, image_bgr: Array) -> Detections:
+        self.looks += 1
+        return detected(self.centres if self.looks == 1 else self.centres[:0])
+
+
+def detected(centres: Array) -> Detections:
+    boxes = np.concatenate([centres - 40, centres + 40], axis=1)
+    return Detections(boxes, np.full(len(centres), 0.9), np.full(len(centres), WELL))
+
+
+def wells(columns: int = 12) -> Array:
+    """The wells of a plate that fills the picture, row by row."""
+    rows, places = np.mgrid[:8, :columns]
+    return np.column_stack([places.ravel(), rows.ravel()]) * PITCH_PX + (150, 150)
+
+
+def plates_found(centres: Array) -> list[Placed]:
+    grain = np.random.default_rng(1).integers(90, 160, (*PICTURE[::-1], 3)).astype(np.uint8)
+    found = find_plates(grain, Seeing(centres), expected=FORM, seat=None)  # type: ignore[arg-type]
+    return [one for one in found if isinstance(one, Placed)]
+
+
+def lattice(centres: Array) -> Grid:
+    grid = fit_grid(detected(centres))
+    assert grid is not None
+    return grid
+
+
+@pytest.mark.parametrize("bend", [-0.12, -0.05, 0.0, 0.05, 0.12])
+def test_what_a_lens_bends_it_straightens_again(bend: float) -> None:
+    lens = Lens(bend, PICTURE)
+    points = np.random.default_rng(0).uniform((0, 0), PICTURE, (200, 2))
+    assert np.abs(lens.straight(lens.bent(points)) - points).max() < 0.01
+
+
+@pytest.mark.parametrize("bend", [-0.1, 0.1])
+def test_the_wells_say_how_much_the_lens_bends(bend: float) -> None:
+    bent = Lens(bend, PICTURE).bent(wells())
+    grid = lattice(bent)
+    lens = fit_lens(grid, bent[grid.members], PICTURE)
+    assert lens is not None
+    assert lens.bend == pytest.approx(bend, abs=0.011)
+    straight = straightened(grid, bent[grid.members], lens)
+    assert straight is not None
+    assert straight.residual.max() < 0.1 * grid.residual.max()
+
+
+def test_scatter_is_no_lens() -> None:
+    scattered = wells() + np.random.default_rng(2).normal(0, 4, (96, 2))
+    grid = lattice(scattered)
+    assert fit_lens(grid, scattered[grid.members], PICTURE) is None
+
+
+def test_a_few_wells_fit_no_lens() -> None:
+    bent = Lens(-0.1, PICTURE).bent(wells())[:36]
+    grid = lattice(bent)
+    assert fit_lens(grid, bent[grid.members], PICTURE) is None
+
+
+def test_a_plate_through_a_wide_lens_is_found_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    bent = Lens(-0.07, PICTURE).bent(wells())
+    seen = bent + np.random.default_rng(3).normal(0, 3, (96, 2))
+    (found,) = plates_found(seen)
+    assert np.hypot(*(found.centres_px - bent).T).max() < 0.18 * PITCH_PX
+    monkeypatch.setattr(search, "fit_lens", lambda *_: None)
+    assert plates_found(seen) == []
+
+
+def test_a_plate_is_refused_whose_corner_wells_a_homography_would_miss() -> None:
+    assert plates_found(Lens(-0.12, PICTURE).bent(wells())) == []
+
+
+def test_a_column_of_print_is_not_bent_into_a_column_of_wells() -> None:
+    eleven = wells()[np.arange(96) % 12 > 0]
+    letters = wells()[::12] - (0.23 * PITCH_PX, 0)
+    assert plates_found(wells())
+    assert plates_found(np.concatenate([eleven, letters])) == []
+
+
+def test_an_edge_cut_off_by_the_picture_stays_where_it_is_cut_off() -> None:
+    cut, whole = np.array([[0.0, 100, 1399, 900]]), np.array([[100.0, 100, 1300, 900]])
+    lens = Lens(BENDS[0], PICTURE)
+    assert lens.straight_boxes(cut)[0, [0, 2]].tolist() == [0, 1399]
+    assert (lens.straight_boxes(whole)[0, :2] > whole[0, :2]).all()
