@@ -8,6 +8,7 @@ reading is put every second during the drain and timed until the API shows it. P
 """
 
 import argparse
+import asyncio
 import json
 import multiprocessing
 import os
@@ -15,15 +16,18 @@ import random
 import resource
 import statistics
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
 import httpx
 import msgspec
+from sqlalchemy import make_url
 
 from edge_agent.clock import BootClock, read_clocks
 from edge_agent.link import sync
@@ -31,23 +35,31 @@ from edge_agent.link.conversation import Conversation
 from edge_agent.link.enrol import load_access
 from edge_agent.outbox.outbox import Outbox
 from protocol import codec
-from protocol.messages import Picture, PlateReading, Streak
+from protocol.messages import Picture, PlateCode, PlateReading, Streak
 from provisioning.processes import Central, module_command, run_once, running_central
 from tests.central.postgres import postgres_server
-from tests.make import make_reading, make_reading_id, make_wells
+from tests.make import make_code, make_reading, make_reading_id, make_wells
 from tests.system.conftest import PASSWORD, Bench, add_admin, sign_in
 
 LIVE_EVERY_S = 1.0
 # Looking costs central too: the delay of a live reading is known to this.
 LOOK_EVERY_S = 0.1
 _REPEATED = 'wellread_central_ingest_total{result="repeated"}'
-PHOTOGRAPH = b"\xff\xd8\xff\xe0 a photograph"
+# Of so many readings one is of the plate before it, which was put in once more.
+AGAIN_EVERY = 50
+TESTS = ("NDV", "IBD", "AI")
+PLATES_OF_TEST = 4
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def photograph(number: int) -> bytes:
+    """What stands for the photograph of a reading: no two plates look the same."""
+    return b"\xff\xd8\xff\xe0 photograph %d" % number
 
 
 def readings(count: int, device_id: str, started_at: datetime) -> Any:
-    """Documents that are as large and as varied as real ones: every well placed, called and measured."""
+    """Documents as large and as varied as real ones: every well placed, called and measured, a code for each plate."""
     chance = random.Random(count)
-    picture = Picture(codec.digest(PHOTOGRAPH), len(PHOTOGRAPH), 1600, 1200, "image/jpeg", "p.jpg")
     plates = [_measured(chance) for _ in range(64)]
     for number in range(1, count + 1):
         yield make_reading(
@@ -55,9 +67,22 @@ def readings(count: int, device_id: str, started_at: datetime) -> Any:
             id=make_reading_id(number),
             device_id=device_id,
             captured_at=started_at + timedelta(seconds=26 * number),
+            code=_code("S", number),
             wells=plates[number % len(plates)],
-            picture=picture,
+            picture=_picture(number),
         )
+
+
+def _code(prefix: str, number: int) -> PlateCode:
+    """Submissions of some tests, of some plates each."""
+    plate = number - number // AGAIN_EVERY
+    submission, place = divmod(plate, len(TESTS) * PLATES_OF_TEST)
+    return make_code(f"{prefix}-{submission}", TESTS[place // PLATES_OF_TEST], str(place % PLATES_OF_TEST + 1))
+
+
+def _picture(number: int) -> Picture:
+    content = photograph(number)
+    return Picture(codec.digest(content), len(content), 1600, 1200, "image/jpeg", "p.jpg")
 
 
 def _measured(chance: random.Random) -> Any:
@@ -83,8 +108,8 @@ def fill(state: Path, count: int, device_id: str) -> dict[str, Any]:
     begun = time.monotonic()
     started_at = datetime.now(UTC) - timedelta(seconds=26 * count)
     with closing(Outbox(state, session="weeks-ago")) as outbox:
-        for reading in readings(count, device_id, started_at):
-            outbox.put(codec.encode_reading(reading), PHOTOGRAPH)
+        for number, reading in enumerate(readings(count, device_id, started_at), 1):
+            outbox.put(codec.encode_reading(reading), photograph(number))
     size = sum(path.stat().st_size for path in state.rglob("*") if path.is_file())
     return {"fill_s": round(time.monotonic() - begun, 1), "bytes_per_reading": round(size / max(count, 1))}
 
@@ -112,7 +137,7 @@ def reader(state: Path, seconds: float, ready: Any, out: Any) -> None:
     while time.monotonic() - begun < seconds:
         number += 1
         reading = _live(number, device_id)
-        outbox.put(codec.encode_reading(reading), PHOTOGRAPH)
+        outbox.put(codec.encode_reading(reading), photograph(number))
         out.put(("live", reading.id, time.time()))
         time.sleep(LIVE_EVERY_S)
         if outbox.depth().pending <= 1:
@@ -127,11 +152,9 @@ def reader(state: Path, seconds: float, ready: Any, out: Any) -> None:
 
 
 def _live(number: int, device_id: str) -> PlateReading:
-    plate = _measured(random.Random(number))
-    picture = Picture(codec.digest(PHOTOGRAPH), len(PHOTOGRAPH), 1600, 1200, "image/jpeg", "p.jpg")
     return make_reading(
-        number, id=make_reading_id(number), device_id=device_id, captured_at=datetime.now(UTC), wells=plate,
-        picture=picture,
+        number, id=make_reading_id(number), device_id=device_id, captured_at=datetime.now(UTC),
+        code=_code("LIVE", number), wells=_measured(random.Random(number)), picture=_picture(number),
     )  # fmt: skip
 
 
@@ -165,7 +188,7 @@ def _visible(api: httpx.Client, reading_id: str) -> bool:
 
 
 def drain(count: int, database: str, folder: Path, seconds: float) -> dict[str, Any]:
-    """Fill, start, drain; the figures."""
+    """Fill, start, drain; the figures. Processor times are those of the drain alone, without what came before."""
     bench = Bench(folder)
     extra = {"WELLREAD_DATABASE_URL": database} if database else {}
     with running_central(folder / "central", extra=extra) as central:
@@ -179,22 +202,56 @@ def drain(count: int, database: str, folder: Path, seconds: float) -> dict[str, 
         agent = context.Process(target=reader, args=(bench.state, seconds, ready, out))
         agent.start()
         figures["ready_s"] = ready.get(timeout=60)
+        parts = {"central": central.process.pid, "postgresql": asyncio.run(_postmaster(database)) if database else None}
+        before = processor_s(parts)
         figures |= watch(central, out, seconds + 30)
         agent.join(30)
+        used = {part: round(at - before[part], 1) for part, at in processor_s(parts).items()}
+        figures["cpu_s"] = {"reader": figures.pop("reader_cpu_s", None)} | used
         with sign_in(central) as api:
             figures |= {"runs": _metric(api, "wellread_central_runs"), "repeated": _metric(api, _REPEATED)}
-        figures |= _process(central.process.pid)
+        status = Path(f"/proc/{central.process.pid}/status").read_text()
+        figures["central_peak_mb"] = int(status.split("VmHWM:")[1].split()[0]) // 1024
     if figures.get("drained_s"):
         figures["readings_per_s"] = round(count / figures["drained_s"])
+    figures["load"] = os.getloadavg()[0]
     return figures
 
 
-def _process(pid: int) -> dict[str, Any]:
-    """Central's peak of resident memory and the processor time it has used."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return {"central_peak_mb": int(status.split("VmHWM:")[1].split()[0]) // 1024, "central_cpu_s": round(cpu_s, 1)}
+def processor_s(parts: Mapping[str, int | None]) -> dict[str, float]:
+    """Processor time so far of these processes, and of their children under the children's names.
+
+    A PostgreSQL is the sum of its processes, those that ended included; a central's broker stands beside it.
+    """
+    used = {name: 0.0 for name, pid in parts.items() if pid is not None} | {
+        "mosquitto": 0.0,
+        "this": time.process_time(),
+    }
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            pid, (name, fields) = int(path.parent.name), _stat(path)
+            parent, ticks = int(fields[1]), [int(field) for field in fields[11:15]]
+            for part, known in parts.items():
+                if known == pid or (known == parent and part == "postgresql"):
+                    used[part] += sum(ticks if part == "postgresql" and known == pid else ticks[:2]) / _TICKS
+                elif known == parent and name in used:
+                    used[name] += sum(ticks[:2]) / _TICKS
+    return used
+
+
+def _stat(path: Path) -> tuple[str, list[str]]:
+    """The name of a process, and what stands behind it, from its state on (proc(5))."""
+    before, _, after = path.read_text().rpartition(")")
+    return before.partition("(")[2], after.split()
+
+
+async def _postmaster(database: str) -> int:
+    """The process of the PostgreSQL that has this database, on this machine."""
+    connection = await asyncpg.connect(make_url(database).set(drivername="postgresql").render_as_string(False))
+    try:
+        return int(_stat(Path(f"/proc/{await connection.fetchval('SELECT pg_backend_pid()')}/stat"))[1][1])
+    finally:
+        await connection.close()
 
 
 def _metric(api: httpx.Client, name: str) -> int:

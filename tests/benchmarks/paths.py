@@ -35,7 +35,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from protocol import codec
 from provisioning.processes import module_command, running, running_central, wait_for
-from tests.benchmarks.drain import PHOTOGRAPH, readings
+from tests.benchmarks.drain import photograph, readings
 from tests.make import NOON
 from tests.system.conftest import Bench, add_admin
 
@@ -134,13 +134,13 @@ def agent(state: Path, total: int, saved: Path) -> None:
     Thread(target=sync.run, args=arguments, daemon=True).start()
     done = set(saved.read_text().split("\n"))
     with saved.open("a") as file:
-        for reading in readings(total, device_id, NOON):
+        for number, reading in enumerate(readings(total, device_id, NOON), 1):
             if reading.id in done or outbox.was_captured(reading.id):
                 if reading.id not in done:
                     file.write(f"{reading.id}\n")
                     file.flush()
                 continue
-            outbox.put(codec.encode_reading(reading), PHOTOGRAPH, reading.id)
+            outbox.put(codec.encode_reading(reading), photograph(number), reading.id)
             file.write(f"{reading.id}\n")
             file.flush()
     while True:
