@@ -15,9 +15,19 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.people.sites import Sites
-from central.tables import changes, changes_tip
+from central.tables import changes, changes_tip, run_records
 
-Kind = Literal["run.accepted", "run.changed", "run.approved", "run.voided"]
+Kind = Literal[
+    "run.accepted",
+    "run.matched",
+    "run.changed",
+    "run.approved",
+    "run.voided",
+    "plate.delivered",
+    "delivery.placed",
+    "delivery.acknowledged",
+    "delivery.failed",
+]
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +38,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     plate_id: str | None = None
     submission_id: str | None = None
+    delivery_id: str | None = None
     revision: int | None = None
 
 
@@ -36,6 +47,14 @@ class Numbered(News, frozen=True, kw_only=True):
 
     number: int
     at: datetime
+
+
+async def news_of_runs(connection: AsyncConnection, kind: Kind, run_ids: Sequence[str]) -> list[News]:
+    """The same news of each of these runs, as its record stands, in this order."""
+    columns = (run_records.c.run_id, run_records.c.site_id, run_records.c.plate_id, run_records.c.revision)
+    found = await connection.execute(select(*columns).where(run_records.c.run_id.in_(run_ids)))
+    known = {row.run_id: row for row in found}
+    return [News(kind=kind, **known[run_id]._mapping) for run_id in run_ids]
 
 
 async def announce(connection: AsyncConnection, news: Sequence[News], now: datetime) -> None:

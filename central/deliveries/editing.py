@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
 from central.db import transaction
+from central.deliveries.arrival import follow
 from central.deliveries.dialect import Dialect, check
 from central.deliveries.places import Bounds, Kind, check_place
 from central.deliveries.rules import raise_one
@@ -72,6 +73,7 @@ async def add_rule(desk: Desk, site_id: str, wanted: NewRule, *, actor: Actor, n
         "site_id": site_id,
         "revision": 1,
         "created_at": now,
+        "in_force_since": now,
         "created_by": actor.id,
     }
     async with transaction(desk.engine) as connection:
@@ -101,6 +103,8 @@ async def change_rule(
             del values["secret"]
         await connection.execute(update(delivery_rules).where(delivery_rules.c.id == rule_id).values(values))
         old = {name: getattr(before, name) for name in ("title", "when", "of", "target_kind", "target", "enabled")}
+        if any(old[name] != values[name] for name in ("when", "of", "enabled")):
+            values["in_force_since"] = now
         change = Change("delivery_rule.change", "delivery_rule", rule_id, before.site_id, old, _said(wanted))
         await record(connection, actor, [change], now)
     return seen + 1
@@ -127,7 +131,7 @@ async def acknowledge(engine: AsyncEngine, delivery_id: str, *, sites: Sites, ac
         values = {"acknowledged_at": now, "acknowledged_how": f"said by {actor.kind}", "leased_until": None}
         was, new = await _move(connection, row, DeliveryEvent.ACKNOWLEDGE, now, values)
         change = Change("delivery.acknowledge", "delivery", row.id, row.site_id, was, new)
-        await record(connection, actor, [change], now)
+        await follow(connection, row, DeliveryEvent.ACKNOWLEDGE, actor=actor, now=now, entries=[change])
 
 
 async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: Actor, now: datetime) -> None:

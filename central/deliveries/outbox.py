@@ -2,20 +2,28 @@
 
 Several centrals share the work: a delivery is leased for a while, and a lease that ran out is anybody's again. A step
 that a slow worker does after his lease ran out changes nothing that another did: it asks for the state that it saw.
+
+What is due goes side by side, and each rule in its turn: a place that hangs, with a thousand files waiting for it,
+holds up its own files and no other's.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import msgspec
 import structlog
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from central.audit.chain import SYSTEM
 from central.db import DATABASE_ERRORS, transaction
-from central.deliveries.render import Rendered, RenderError
+from central.deliveries.arrival import follow
+from central.deliveries.differences import Made, in_words
+from central.deliveries.render import RenderError
 from central.deliveries.states import (
     MOST_ATTEMPTS,
     OPEN,
@@ -33,12 +41,14 @@ log: Final = structlog.get_logger(__name__)
 LEASE: Final = timedelta(seconds=90)
 # How often a place is asked whether a file was taken.
 LOOK_AGAIN: Final = timedelta(seconds=20)
+# Where nobody but a person or a system itself can say so.
+NEVER: Final = timedelta(days=36500)
 _AT_ONCE: Final = 8
 
 _WORK: Final = (*OPEN, DeliveryState.PLACED)
 
 # A delivery's file from the database: in the transaction that keeps it.
-Generate = Callable[[AsyncConnection, Row[Any]], Awaitable[Rendered]]
+Generate = Callable[[AsyncConnection, Row[Any]], Awaitable[Made]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +65,27 @@ class Worker:
 async def work(engine: AsyncEngine, worker: Worker) -> int:
     """Bring what is due one step further, as far as it goes; how many deliveries were looked at."""
     leased = await _lease(engine, worker)
-    for delivery_id in leased:
-        await _bring_on(engine, worker, delivery_id)
+    # Whatever one of them ends in, the others go on to their end.
+    ended = await asyncio.gather(*(_bring_on(engine, worker, each) for each in leased), return_exceptions=True)
+    for error in ended:
+        if error is not None:
+            raise error
     return len(leased)
 
 
 async def _lease(engine: AsyncEngine, worker: Worker) -> list[str]:
     now = worker.now()
     free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until < now)
-    due = (
-        select(deliveries.c.id)
-        .where(deliveries.c.state.in_([state.value for state in _WORK]), deliveries.c.due_at <= now, free)
-        .order_by(deliveries.c.due_at, deliveries.c.id)
-        .limit(_AT_ONCE)
-        .with_for_update(skip_locked=True)
-    )
+    is_due = (deliveries.c.state.in_([state.value for state in _WORK]), deliveries.c.due_at <= now, free)
+    order = deliveries.c.due_at, deliveries.c.id
+    turn = func.row_number().over(partition_by=deliveries.c.rule_id, order_by=order).label("turn")
+    queue = select(deliveries.c.id, deliveries.c.due_at, turn).where(*is_due).subquery()
+    chosen = select(queue.c.id).order_by(queue.c.turn, queue.c.due_at, queue.c.id).limit(_AT_ONCE)
     async with transaction(engine) as connection:
-        ids = list(await connection.scalars(due))
+        # Who was quicker with one of these has leased it: it is asked again whether it is due.
+        wanted = deliveries.c.id.in_(list(await connection.scalars(chosen)))
+        held = select(deliveries.c.id).where(wanted, *is_due).order_by(*order).with_for_update(skip_locked=True)
+        ids = list(await connection.scalars(held))
         lease = {"leased_by": worker.name, "leased_until": now + LEASE}
         await connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(lease))
     return ids
@@ -115,28 +129,34 @@ async def _step(engine: AsyncEngine, worker: Worker, row: Row[Any]) -> bool:
             taken = await (await worker.target(row)).taken(_file(row), row.place)
             if taken:
                 return await _acknowledged(engine, worker, row, "taken from its place")
-            await _rest(engine, worker, row, worker.now() + LOOK_AGAIN)
+            await _rest(engine, worker, row, worker.now() + (LOOK_AGAIN if taken is False else NEVER))
             return False
 
 
 async def _generated(engine: AsyncEngine, worker: Worker, row: Row[Any]) -> bool:
     async with transaction(engine) as connection:
-        file = await worker.generate(connection, row)
+        made = await worker.generate(connection, row)
+        file = made.file
         values = {
             "name": file.name,
             "media_type": file.media_type,
             "content": file.content,
             "content_sha256": hashlib.sha256(file.content).hexdigest(),
             "left_out": list(file.left_out),
+            "said": msgspec.to_builtins(made.said),
+            "differences": msgspec.to_builtins(made.differences),
         }
-        return await _move(connection, worker, row, DeliveryEvent.GENERATE, values)
+        words = None if made.differences is None else in_words(made.differences)
+        return await _move(connection, worker, row, DeliveryEvent.GENERATE, values, detail=words)
 
 
 async def _acknowledged(engine: AsyncEngine, worker: Worker, row: Row[Any], how: str) -> bool:
     values = {"acknowledged_at": worker.now(), "acknowledged_how": how}
     async with transaction(engine) as connection:
         now_placed = (await connection.execute(select(deliveries).where(deliveries.c.id == row.id))).one()
-        await _move(connection, worker, now_placed, DeliveryEvent.ACKNOWLEDGE, values)
+        if now_placed.state != DeliveryState.PLACED.value:
+            return False  # the other side said so itself meanwhile, or a newer one stands for it
+        await _move(connection, worker, now_placed, DeliveryEvent.ACKNOWLEDGE, values, detail=how)
     return False
 
 
@@ -146,7 +166,13 @@ async def _moved(engine: AsyncEngine, worker: Worker, row: Row[Any], event: Deli
 
 
 async def _move(
-    connection: AsyncConnection, worker: Worker, row: Row[Any], event: DeliveryEvent, values: dict[str, Any]
+    connection: AsyncConnection,
+    worker: Worker,
+    row: Row[Any],
+    event: DeliveryEvent,
+    values: dict[str, Any],
+    *,
+    detail: str | None = None,
 ) -> bool:
     """To the next state, if the delivery is still in the one that was seen; False where another was quicker."""
     state = after(DeliveryState(row.state), event)
@@ -157,7 +183,8 @@ async def _move(
     done = await connection.execute(update(deliveries).where(*seen).values(values | step))
     if done.rowcount != 1:
         return False
-    await _log(connection, row.id, event.value, now, values.get("acknowledged_how"))
+    await _log(connection, row.id, event.value, now, detail)
+    await follow(connection, row, event, actor=SYSTEM, now=now)
     return True
 
 
@@ -177,6 +204,8 @@ async def _failed(engine: AsyncEngine, worker: Worker, row: Row[Any], error: Exc
         done = await connection.execute(update(deliveries).where(*seen).values(values))
         if done.rowcount:
             await _log(connection, row.id, "fail" if "state" in values else "try", now, _said(error))
+            if "state" in values:
+                await follow(connection, row, DeliveryEvent.FAIL, actor=SYSTEM, now=now)
 
 
 def _said(error: Exception) -> str:

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.deliveries.collect import Subject, collect, dossiers_of, subject_sha256, title_of
 from central.deliveries.dialect import Dialect
-from central.deliveries.render import Rendered, RenderError, render
+from central.deliveries.differences import Differences, Made, Said, differences, said_of
+from central.deliveries.render import RenderError, render
 from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStateError, after
 from central.laboratory.states import PlateState
 from central.review.dossier import Dossier
@@ -73,7 +74,7 @@ async def raise_one(
     return str(delivery["id"])
 
 
-async def generate(connection: AsyncConnection, row: Row[Any]) -> Rendered:
+async def generate(connection: AsyncConnection, row: Row[Any]) -> Made:
     """The file of a delivery: of what is approved now. RenderError where that is not what it was made for."""
     rule = (await connection.execute(select(delivery_rules).where(delivery_rules.c.id == row.rule_id))).one()
     dossiers = await dossiers_of(connection, row.subject_kind, row.subject_id)
@@ -82,7 +83,27 @@ async def generate(connection: AsyncConnection, row: Row[Any]) -> Rendered:
     title = await title_of(connection, row.subject_kind, row.subject_id)
     assert title is not None, f"{row.subject_kind} {row.subject_id} of delivery {row.id} is gone"
     results = await collect(connection, dossiers, title[1], at=row.created_at, revision=row.revision)
-    return render(msgspec.convert(rule.dialect, Dialect), results)
+    said = said_of(results)
+    return Made(render(msgspec.convert(rule.dialect, Dialect), results), said, await _changed(connection, row, said))
+
+
+async def _changed(connection: AsyncConnection, row: Row[Any], said: Said) -> Differences | None:
+    """What is different from the newest revision before that has a file; None where there is none."""
+    query = (
+        select(deliveries.c.revision, deliveries.c.said)
+        .where(
+            deliveries.c.rule_id == row.rule_id,
+            deliveries.c.subject_id == row.subject_id,
+            deliveries.c.revision < row.revision,
+            deliveries.c.content_sha256.is_not(None),
+        )
+        .order_by(deliveries.c.revision.desc())
+        .limit(1)
+    )
+    before = (await connection.execute(query)).one_or_none()
+    if before is None or before.said is None:
+        return None
+    return Differences(before.revision, differences(msgspec.convert(before.said, Said), said))
 
 
 async def _subject_of(connection: AsyncConnection, of: Subject, dossier: Dossier) -> str | None:

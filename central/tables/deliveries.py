@@ -34,6 +34,7 @@ delivery_rules: Final = Table(
     Column("secret", LargeBinary),  # sealed with a key that is not in the database
     Column("enabled", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("in_force_since", UtcDateTime, nullable=False),  # since it asks for what it asks for now
     Column("created_by", String(64), nullable=False),
 )
 
@@ -54,6 +55,8 @@ deliveries: Final = Table(
     Column("content", LargeBinary),
     Column("content_sha256", String(64)),
     Column("left_out", Json),
+    Column("said", Json),  # calls and titres that it holds, for the next revision to be compared with
+    Column("differences", Json),  # from the revision before
     Column("place", Json),  # what is known of the place while the file is put there
     Column("supersedes_id", String(36), ForeignKey("deliveries.id")),
     Column("created_at", UtcDateTime, nullable=False),
@@ -89,10 +92,11 @@ changes: Final = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … without a gap
     Column("at", UtcDateTime, nullable=False),
     Column("site_id", String(64), nullable=False),
-    Column("kind", String(32), nullable=False),  # run.accepted | run.changed | run.approved | run.voided | …
+    Column("kind", String(32), nullable=False),  # central.deliveries.changes.Kind
     Column("run_id", String(36)),
     Column("plate_id", String(36)),
     Column("submission_id", String(36)),
+    Column("delivery_id", String(36)),
     Column("revision", Integer),
     Index("ix_changes_site_id_number", "site_id", "number"),
 )

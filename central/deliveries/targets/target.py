@@ -38,5 +38,5 @@ class Target(Protocol):
     async def finish(self, file: Outgoing, place: Place) -> bool:
         """Give them their effect once; whether the other side said by that that it has them."""
 
-    async def taken(self, file: Outgoing, place: Place) -> bool:
-        """Whether somebody has taken the file since."""
+    async def taken(self, file: Outgoing, place: Place) -> bool | None:
+        """Whether somebody has taken the file since; None where that cannot be seen at all, now or later."""

@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import reading, transaction
 from central.deliveries.dialect import shipped
+from central.deliveries.differences import Made, said_of
 from central.deliveries.outbox import LEASE, Worker, work
-from central.deliveries.render import Rendered, render
+from central.deliveries.render import render
 from central.deliveries.targets import folder
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.target import Outgoing, Place, Target, TargetError
@@ -44,7 +45,7 @@ async def make_delivery(engine: AsyncEngine, delivery_id: str = "d0000001", revi
     rule = {
         "id": "rule", "site_id": "main", "title": "R", "revision": 1, "when": "approved", "of": "test",
         "dialect": msgspec.to_builtins(TITRES), "target_kind": "folder", "target": {}, "enabled": True,
-        "created_at": NOON, "created_by": "anna",
+        "created_at": NOON, "in_force_since": NOON, "created_by": "anna",
     }  # fmt: skip
     row = {
         "id": delivery_id, "rule_id": "rule", "site_id": "main", "subject_kind": "test", "subject_id": "test-1",
@@ -60,8 +61,9 @@ async def make_delivery(engine: AsyncEngine, delivery_id: str = "d0000001", revi
 def worker(clock: Clock, target: Target) -> Worker:
     """A worker at this place; each has its own name, as after a restart."""
 
-    async def generate(_: AsyncConnection, row: Row[Any]) -> Rendered:
-        return render(TITRES, make_results(revision=row.revision))
+    async def generate(_: AsyncConnection, row: Row[Any]) -> Made:
+        results = make_results(revision=row.revision)
+        return Made(render(TITRES, results), said_of(results))
 
     async def where(_: Row[Any]) -> Target:
         return target

@@ -29,11 +29,12 @@ async def rule(engine: AsyncEngine, **fields: Any) -> Row[Any]:
     values = {
         "id": "rule", "site_id": "main", "title": "LIMS", "revision": 1, "when": "approved", "of": "test",
         "dialect": msgspec.to_builtins(shipped()["titres"]), "target_kind": "folder", "target": {}, "enabled": True,
-        "created_at": NOON, "created_by": "anna",
+        "created_at": NOON, "in_force_since": NOON, "created_by": "anna",
     }  # fmt: skip
     async with transaction(engine) as connection:
         await connection.execute(insert(delivery_rules).values(values | fields))
-        return (await connection.execute(select(delivery_rules))).one()
+        mine = delivery_rules.c.id == (values | fields)["id"]
+        return (await connection.execute(select(delivery_rules).where(mine))).one()
 
 
 async def deliver(engine: AsyncEngine, folder: Path, clock: Clock) -> None:
