@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
 from central.db import reading, transaction
+from central.deliveries.changes import announce, news_of_runs
 from central.laboratory.comparing import ConflictError, Preview, Step, compare
 from central.laboratory.fields import Fields
 from central.laboratory.known import Known, KnownPlate, hold_site, known
@@ -75,6 +76,8 @@ async def put_here(
     await writer.write(connection)
     matched = await match_waiting(connection, site_id, writer.new_plates, now)
     await record(connection, actor, [*writer.changes, *matched], now)
+    news = await news_of_runs(connection, "run.matched", [change.object_id for change in matched])
+    await announce(connection, news, now)
     return seen
 
 
