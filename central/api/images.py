@@ -5,6 +5,7 @@ reading of this very device names is taken.
 """
 
 import re
+from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
@@ -35,6 +36,9 @@ async def get_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path)
     """The picture's bytes; they never change, so a browser may keep them."""
     async with reading(parts.engine) as connection:
         row = await picture_of_sites(connection, sha256, sites=caller_sites(request))
+    if row is not None and row.removed_at is not None:
+        day = row.removed_at.date().isoformat()
+        raise ProblemError(410, f"picture {sha256} was removed on {day}, as its laboratory keeps pictures no longer")
     path = None if row is None else images.path(parts.settings.images_dir, sha256)
     if row is None or path is None:
         raise missing("picture", sha256)
@@ -55,7 +59,7 @@ async def head_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path
     if wanted is None:  # another device's picture: not this one's to know
         return Response(None, status_code=404, headers={"upload-offset": "0"})
     folder = parts.settings.images_dir
-    if row is not None and images.path(folder, sha256) is not None:
+    if row is not None and _settled(row, folder):
         return Response(None, headers={"upload-offset": str(row.bytes)})
     # A whole file without its row waits for the row: its last piece is sent again, and changes nothing but that.
     offset = min(images.offset(folder, sha256), wanted - 1)
@@ -81,7 +85,7 @@ async def put_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path)
     if wanted is None:
         raise ProblemError(403, f"no accepted reading of {device_id} names picture {sha256} (nothing asked for it)")
     folder = parts.settings.images_dir
-    if row is not None and images.path(folder, sha256) is not None:
+    if row is not None and _settled(row, folder):
         return Response(None, status_code=200, headers={"upload-offset": str(row.bytes)})
     start, total = _range_of(request, wanted)
     try:
@@ -95,6 +99,11 @@ async def put_picture(request: CentralRequest, parts: Wired, sha256: Sha256Path)
         await images.record(connection, image, device_id=device_id, now=parts.now())
     parts.live.announce()
     return Response(None, status_code=201, headers={"upload-offset": str(image.bytes)})
+
+
+def _settled(row: ImageRow, folder: Path) -> bool:
+    """Whether nobody needs to send it: it is here, or it was and is kept no longer."""
+    return row.removed_at is not None or images.path(folder, row.sha256) is not None
 
 
 async def _held_and_wanted(parts: Parts, sha256: str, device_id: str) -> tuple[ImageRow | None, int | None]:

@@ -268,7 +268,8 @@ def _typed(table: Table, row: dict[str, Any]) -> dict[str, Any]:
 
 async def _forget_missing(connection: AsyncConnection, folder: Path) -> int:
     """A picture that is not here is not here, whatever the row says: then its device is asked for it again."""
-    named = list(await connection.scalars(select(images_table.c.sha256)))
+    here = images_table.c.removed_at.is_(None)
+    named = list(await connection.scalars(select(images_table.c.sha256).where(here)))
     gone = [sha256 for sha256 in named if images.path(folder, sha256) is None]
     for at in range(0, len(gone), _ROWS):
         await connection.execute(delete(images_table).where(images_table.c.sha256.in_(gone[at : at + _ROWS])))

@@ -133,7 +133,7 @@ async def _put_picture(
     async with reading(engine) as connection:
         here = await get_image(connection, picture.sha256)
         wanted = await picture_of_device(connection, picture.sha256, device_id)
-    if here is not None and images.path(images_dir, picture.sha256) is not None:
+    if here is not None and (here.removed_at is not None or images.path(images_dir, picture.sha256) is not None):
         return "pictures_here"
     if wanted is None:
         return "pictures_refused"

@@ -1,5 +1,5 @@
 """From runs to what people and laboratory systems read.
 
 `queries` the SELECTs; `aggregate` the distribution and its statistics (pure); `dialects` files (pure); `images` the
-photographs; `live` new runs for whoever listens.
+photographs, `keeping` how long they stay; `live` new runs for whoever listens.
 """

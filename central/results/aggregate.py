@@ -30,9 +30,9 @@ class Run(msgspec.Struct, frozen=True):
     `submission`, `test` and `plate_number` are of the plate that it is of; while nobody knows which that is
     (`plate_id` is None), what its code said. `endpoints` are those that hold now, by the profile `assay` and after
     what reviewers said (`revision`): rows of `not_reportable` are not among them, and `control_rows` hold control sera.
-    `voided`: it counts nowhere, because
-    somebody voided it or its plate. `captured_at` is by the device's clock; `captured_at_corrected` by central's, None
-    where the boot is unknown here.
+    `voided`: it counts nowhere, because somebody voided it or its plate. Its picture is here where `image_stored`;
+    since `image_removed_at` it is kept no longer. `captured_at` is by the device's clock; `captured_at_corrected` by
+    central's, None where the boot is unknown here.
     """
 
     number: int
@@ -65,6 +65,7 @@ class Run(msgspec.Struct, frozen=True):
     control_rows: tuple[str, ...] = ()
     accepted_at: datetime | None = None
     approved_at: datetime | None = None
+    image_removed_at: datetime | None = None
 
     @property
     def sera(self) -> dict[str, RowEndpoint]:

@@ -130,6 +130,13 @@ def finish(folder: Path, sha256: str) -> StoredImage:
     return _stored(whole, sha256)
 
 
+def discard(folder: Path, sha256: str) -> None:
+    """Remove a picture, and what is here of an upload of it; nothing where there is none."""
+    whole = _place(folder, sha256)
+    whole.unlink(missing_ok=True)
+    _part(whole).unlink(missing_ok=True)
+
+
 def store(folder: Path, sha256: str, content: bytes) -> StoredImage:
     """A whole picture at once; what an upload left of it is gone on with, or begun again where it was damaged."""
     try:

@@ -50,13 +50,14 @@ class RunDetail(msgspec.Struct, frozen=True):
 
 
 class ImageRow(msgspec.Struct, frozen=True):
-    """A stored picture."""
+    """A picture that was stored; since `removed_at`, if it has one, it is kept no longer (see `keeping`)."""
 
     sha256: str
     bytes: int
     media_type: str
     stored_at: datetime
     device_id: str
+    removed_at: datetime | None = None
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -171,6 +172,7 @@ def select_runs(sites: Sites = EVERY_SITE) -> Select[Any]:
             boots.c.began_at,
             devices.c.name.label("device_name"),
             images.c.sha256.label("stored_sha256"),
+            images.c.removed_at.label("image_removed_at"),
         )
         .join(run_records, run_records.c.run_id == runs.c.id)
         .outerjoin(plates, plates.c.id == run_records.c.plate_id)
@@ -224,7 +226,7 @@ def _run(row: Row[Any], assay: AssayProfile, controls: tuple[str, ...]) -> Run:
             "control_rows": controls,
             "voided": row.voided_at is not None or row.plate_state == PlateState.VOID,
             "device_name": row.device_name or row.device_id,
-            "image_stored": row.stored_sha256 is not None,
+            "image_stored": row.stored_sha256 is not None and row.image_removed_at is None,
             "captured_at_corrected": corrected(row.began_at, row.monotonic_ns),
         }
     )

@@ -130,4 +130,5 @@ images: Final = Table(
     Column("media_type", String(32), nullable=False),
     Column("stored_at", UtcDateTime, nullable=False),
     Column("device_id", String(63), nullable=False),
+    Column("removed_at", UtcDateTime),  # as its laboratory keeps pictures no longer; null: it is here
 )

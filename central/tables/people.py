@@ -20,6 +20,7 @@ sites: Final = Table(
     # What becomes of a plate code that nobody registered: "register" it as it stands, or let its run "wait".
     Column("unregistered", String(16), nullable=False),
     Column("four_eyes", Boolean, nullable=False),  # who reviewed may not approve
+    Column("picture_days", Integer),  # a picture goes so long after it came; null: never
     Column("revision", Integer, nullable=False),
 )
 

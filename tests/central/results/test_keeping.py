@@ -1,0 +1,148 @@
+"""Photographs go when their laboratory says so and nobody needs them; all else stays, and says that they are gone."""
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from central.copies.backup import back_up, restore
+from central.db import reading, transaction
+from central.results import images, keeping
+from central.results.queries import get_run
+from central.review.verify import verify
+from central.settings import Settings
+from central.tables import audit_entries, sites
+from central.tables import images as images_table
+from protocol.messages import Picture
+from tests.central.review.reviews import RUN, people, read_plate, sign
+from tests.central.web import bearer, central
+from tests.central.web import people as accounts
+from tests.make import NOON
+
+pytestmark = pytest.mark.anyio
+
+JPEG = b"\xff\xd8\xff\xe0 a plate"
+NAME = hashlib.sha256(JPEG).hexdigest()
+PICTURE = Picture(NAME, len(JPEG), 8, 8, "image/jpeg", "p.jpg")
+LATER = NOON + timedelta(days=91)
+
+
+async def photographed(engine: AsyncEngine, folder: Path, number: int = 1, **fields: Any) -> str:
+    """A run with its picture on disk."""
+    run_id = await read_plate(engine, number, picture=PICTURE, **fields)
+    async with transaction(engine) as connection:
+        stored = images.store(folder, NAME, JPEG)
+        await images.record(connection, stored, device_id="bench-1", now=NOON)
+    return run_id
+
+
+async def keep_for(engine: AsyncEngine, days: int | None, site: str = "main") -> None:
+    """What a laboratory says of its photographs."""
+    async with transaction(engine) as connection:
+        await connection.execute(update(sites).where(sites.c.id == site).values(picture_days=days))
+
+
+async def approve(engine: AsyncEngine, *runs: str) -> None:
+    """Somebody signs for them."""
+    rita = (await people(engine, "rita"))["rita"]
+    await sign(engine, rita, *(runs or (RUN,)))
+
+
+async def test_a_photograph_stays_for_ever_where_nothing_is_said(engine: AsyncEngine, tmp_path: Path) -> None:
+    await photographed(engine, tmp_path)
+    await approve(engine)
+    assert await keeping.due(engine, NOON + timedelta(days=99_999)) == ()
+    assert await keeping.remove(engine, tmp_path, NOON + timedelta(days=99_999)) == 0
+    assert images.path(tmp_path, NAME) is not None
+
+
+async def test_an_old_photograph_of_an_approved_run_goes_and_the_trail_says_so(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    await photographed(engine, tmp_path)
+    await approve(engine)
+    await keep_for(engine, 90)
+    assert await keeping.remove(engine, tmp_path, NOON + timedelta(days=89)) == 0
+    assert await keeping.due(engine, LATER) == (keeping.Due("main", 90, 1, len(JPEG)),)
+    assert await keeping.remove(engine, tmp_path, LATER) == 1
+    assert images.path(tmp_path, NAME) is None
+    async with reading(engine) as connection:
+        found = await get_run(connection, RUN)
+        said = (await connection.execute(select(audit_entries).where(audit_entries.c.action == "picture.remove"))).one()
+    assert found is not None
+    assert (found.run.image_stored, found.run.image_removed_at) == (False, LATER)
+    assert len(found.run.endpoints) == 8
+    assert (said.object_id, said.site_id, said.actor_kind) == (NAME, "main", "system")
+    assert (await verify(engine)).differences == ()
+    assert await keeping.remove(engine, tmp_path, LATER) == 0
+
+
+async def test_a_photograph_that_somebody_still_has_to_judge_by_stays(engine: AsyncEngine, tmp_path: Path) -> None:
+    await photographed(engine, tmp_path)
+    await keep_for(engine, 1)
+    assert await keeping.remove(engine, tmp_path, LATER) == 0
+    assert images.path(tmp_path, NAME) is not None
+
+
+async def test_a_photograph_of_two_runs_stays_while_one_of_them_waits(engine: AsyncEngine, tmp_path: Path) -> None:
+    await photographed(engine, tmp_path)
+    other = await photographed(engine, tmp_path, 2, enrolled=True, code=None)
+    await approve(engine)
+    await keep_for(engine, 1)
+    assert await keeping.remove(engine, tmp_path, LATER) == 0, f"{other} is of no known plate"
+    assert images.path(tmp_path, NAME) is not None
+
+
+async def test_a_file_that_outlived_its_row_goes_the_next_time(
+    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await photographed(engine, tmp_path)
+    await approve(engine)
+    await keep_for(engine, 90)
+
+    def dies(*_: object) -> None:
+        raise OSError("the machine went down here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "_discard", lambda folder, names: dies() if names else None)
+        with pytest.raises(OSError, match="went down"):
+            await keeping.remove(engine, tmp_path, LATER)
+    assert images.path(tmp_path, NAME) is not None
+    assert await keeping.remove(engine, tmp_path, LATER) == 0
+    assert images.path(tmp_path, NAME) is None
+
+
+async def test_no_device_is_asked_for_it_and_none_may_bring_it_back(engine: AsyncEngine, settings: Settings) -> None:
+    await accounts(engine)
+    folder = settings.images_dir
+    await photographed(engine, folder)
+    await approve(engine)
+    await keep_for(engine, 90)
+    assert await keeping.remove(engine, folder, LATER) == 1
+    async with central(settings) as client:
+        answer = await client.get(f"/api/v1/images/{NAME}", headers=await bearer(client))
+    assert answer.status_code == 410
+    assert NAME in answer.json()["detail"]
+    async with reading(engine) as connection:
+        rows = (await connection.execute(select(images_table))).all()
+    assert [row.removed_at for row in rows] == [LATER]
+    assert images.offset(folder, NAME) == 0
+
+
+async def test_a_restored_central_knows_what_was_removed(
+    settings: Settings, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    await photographed(engine, settings.images_dir)
+    await approve(engine)
+    await keep_for(engine, 90)
+    await keeping.remove(engine, settings.images_dir, LATER)
+    file = tmp_path / "backup.tar"
+    await back_up(settings, file, with_pictures=True, now=LATER)
+    await restore(settings, file, replace=True, now=LATER)
+    async with reading(engine) as connection:
+        rows = (await connection.execute(select(images_table))).all()
+    assert [row.removed_at for row in rows] == [LATER]
