@@ -28,7 +28,16 @@ from central.db import make_engine, transaction
 from central.files import sync_folder, write_durably
 from central.results import images
 from central.settings import Settings
-from central.tables import UtcDateTime, audit_tip, changes_tip, metadata, sites
+from central.tables import (
+    UtcDateTime,
+    audit_tip,
+    changes_tip,
+    figures_tip,
+    metadata,
+    notice_rules,
+    notice_turn,
+    sites,
+)
 from central.tables import images as images_table
 from central.tables.frozen import freeze, thaw
 
@@ -40,7 +49,7 @@ _FIRST, _LAST = "backup.json", "end.json"
 # The child broker's port: devices remember it.
 _KEPT_FILES: Final = ("broker/port",)
 # A central that was only just migrated has these: its first site, and where its audit trail begins.
-_ALWAYS_THERE: Final = (sites, audit_tip, changes_tip)
+_ALWAYS_THERE: Final = (sites, audit_tip, changes_tip, notice_rules, notice_turn, figures_tip)
 _MOST_MEMBER_BYTES: Final = 4 * 1024 * 1024 * 1024
 
 

@@ -61,7 +61,7 @@ async def list_devices(
         query = query.where(devices.c.id == device_id)
     outboxes = await device_accounts(connection, device_id)
     letters = await _letters_by_reason(connection, device_id)
-    offsets = await _clock_offsets(connection, device_id)
+    offsets = await clock_offsets(connection, device_id)
     found = []
     for row in await connection.execute(query):
         mine = outboxes.get(row.id, ())
@@ -88,7 +88,7 @@ async def _letters_by_reason(connection: AsyncConnection, device_id: str | None)
     return found
 
 
-async def _clock_offsets(connection: AsyncConnection, device_id: str | None) -> dict[str, float]:
+async def clock_offsets(connection: AsyncConnection, device_id: str | None) -> dict[str, float]:
     """By central's own measure: when the boot began by the device's clock, minus when it did by ours."""
     query = select(devices.c.id, devices.c.status).where(devices.c.status.is_not(None))
     if device_id is not None:

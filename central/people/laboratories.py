@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
 from central.db import transaction
+from central.notices.defaults import put_first_rules
 from central.people.sites import Sites
 from central.tables import devices, sites
 
@@ -54,6 +55,7 @@ async def add_site(engine: AsyncEngine, site_id: str, title: str, *, actor: Acto
     try:
         async with transaction(engine) as connection:
             await connection.execute(insert(sites).values(msgspec.structs.asdict(site)))
+            await put_first_rules(connection, site_id, now)
             await record(connection, actor, [added], now)
     except IntegrityError as error:
         raise ValueError(f"site {site_id!r} exists (expected a new id)") from error

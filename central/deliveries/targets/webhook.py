@@ -62,8 +62,12 @@ class Webhook:
 
     async def finish(self, file: Outgoing, place: Place) -> bool:
         """Call; a 2xx says that the other side has it."""
-        await anyio.to_thread.run_sync(self._call, file)
+        await self.send(file.id, self.body(file))
         return True
+
+    async def send(self, message_id: str, body: bytes) -> None:
+        """Call with anything else; the same id and body at every try."""
+        await anyio.to_thread.run_sync(self._call, message_id, body)
 
     async def taken(self, file: Outgoing, place: Place) -> bool:
         """It was: a call is answered or it is not placed."""
@@ -84,17 +88,17 @@ class Webhook:
         }
         return msgspec.json.encode(said)
 
-    def _call(self, file: Outgoing) -> None:
+    def _call(self, message_id: str, body: bytes) -> None:
         url, address = self._checked()
-        body, moment = self.body(file), int(self.now().timestamp())
+        moment = int(self.now().timestamp())
         headers = {
             "Host": url.netloc,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "User-Agent": "wellread",
-            "webhook-id": file.id,
+            "webhook-id": message_id,
             "webhook-timestamp": str(moment),
-            "webhook-signature": signature(self.secret, file.id, moment, body),
+            "webhook-signature": signature(self.secret, message_id, moment, body),
         }
         connection = _Pinned(url, address, self.trust)
         try:
