@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.faults.mutants import Edit, Mutant
+from tests.faults.mutants_deliveries import DELIVERIES
 
 
 def _bug(name: str, module: str, old: str, new: str, caught_by: str) -> Mutant:
@@ -313,4 +314,4 @@ CENTRAL: Final = (
     ),
 )  # fmt: skip
 
-MUTANTS: Final = DEVICE + CENTRAL
+MUTANTS: Final = DEVICE + CENTRAL + DELIVERIES
