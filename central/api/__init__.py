@@ -1,7 +1,7 @@
 """The HTTP API, one file per noun; `access` says who may call what, `problems` how a refusal looks.
 
-`runs`, `submissions`, `events`: results. `devices`, `images`: the fleet. `people`: sign-in. `letters`: what was
-refused. `audit`: every change. `operations`: health and metrics. `paths`: names in addresses.
+`runs`, `results`, `lists`, `submissions`, `events`: results. `devices`, `images`: the fleet. `people`: sign-in.
+`letters`: what was refused. `audit`: every change. `operations`: health and metrics. `paths`: names in addresses.
 """
 
 from typing import Final
@@ -18,10 +18,12 @@ from central.api import (
     images,
     keys,
     letters,
+    lists,
     operations,
     people,
     plates,
     profiles,
+    results,
     review,
     runs,
     sessions,
@@ -33,12 +35,14 @@ from central.api import (
     users,
     worklists,
 )
+from central.web.etags import versioned
 
 ROUTERS: Final = (
     Router(
         "/api/v1",
         route_handlers=[
             Router("/", route_handlers=[runs.get_runs, runs.get_one_run, events.get_events], tags=["Runs"]),
+            Router("/", route_handlers=[*results.HANDLERS, *lists.HANDLERS], tags=["Results"]),
             Router(
                 "/", route_handlers=[*submissions.HANDLERS, *plates.HANDLERS, *trends.HANDLERS], tags=["Submissions"]
             ),
@@ -74,6 +78,7 @@ ROUTERS: Final = (
                 "/", route_handlers=[letters.get_dead_letters, letters.get_dead_letter_payload], tags=["Dead letters"]
             ),
         ],
+        after_request=versioned,
     ),
     Router(
         "/",

@@ -13,6 +13,7 @@ from central.parts import CentralRequest, Wired, caller_sites
 from central.people.permissions import VIEWERS
 from central.results.aggregate import Run
 from central.results.queries import RunDetail, get_run, list_runs
+from central.web.etags import matches
 from protocol.assay import AssayProfile
 from protocol.endpoint import Grade, RowEndpoint, RowFlag, result_text, titre_text
 from protocol.messages import Clock, ModelUsed, Picture, PlateCode, PlateSeen, Well
@@ -143,7 +144,7 @@ async def get_one_run(request: CentralRequest, parts: Wired, run_id: RunPath) ->
     etag = etag_of(found)
     headers = {"etag": etag, "cache-control": "private, no-cache"}
     if matches(request.headers.get("if-none-match", ""), etag):
-        return Response(None, status_code=304, headers=headers)
+        return Response(None, status_code=304, headers=headers)  # before its wells are written out
     return Response(run_detail_out(found), headers=headers)
 
 
@@ -152,12 +153,6 @@ def etag_of(detail: RunDetail) -> str:
     run = detail.run
     at = run.captured_at_corrected
     return f'"{run.id}-{run.revision}-{run.current:d}{run.image_stored:d}-{"" if at is None else at.timestamp()}"'
-
-
-def matches(if_none_match: str, etag: str) -> bool:
-    """Whether a request's `If-None-Match` names this entity."""
-    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return etag in tags or "*" in tags
 
 
 def run_out(run: Run) -> RunOut:

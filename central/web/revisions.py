@@ -11,7 +11,8 @@ from litestar import Request
 
 from central.web.problems import FieldError, ProblemError
 
-_TAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
+# The revision; after it what `etags` says of everything that is shown with it, which a change does not depend on.
+_TAG: Final = re.compile(r'"([1-9][0-9]{0,8})(?:-[0-9a-f]{1,64})?"')
 
 
 def seen_revision(request: Request[Any, Any, Any]) -> int:

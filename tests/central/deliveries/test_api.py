@@ -40,7 +40,7 @@ async def test_a_rule_is_made_shown_without_its_secret_and_changed_by_revision(
         assert made.status_code == 201, made.text
         url = made.json()["url"]
         shown = await client.get(url, headers=headers)
-        assert (shown.json()["has_secret"], shown.headers["etag"]) == (True, '"1"')
+        assert (shown.json()["has_secret"], shown.headers["etag"][:3]) == (True, '"1-')
         assert "whsec_" not in shown.text
         changed = {name: value for name, value in wanted.items() if name != "secret"} | {"title": "Other"}
         assert (await client.put(url, json=changed, headers=headers)).status_code == 428
