@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import Actor
 from central.deliveries.editing import Desk
-from central.deliveries.places import Bounds, parse_networks
+from central.deliveries.places import Bounds, parse_domains, parse_networks
 from central.fleet.broker import Broker
 from central.intake.mqtt import Ingest
 from central.mail import Mailer
@@ -49,16 +49,26 @@ class Parts:
     @property
     def desk(self) -> Desk:
         """What rules and deliveries are changed with."""
-        return desk_of(self.settings, self.engine, self.people.seal, self.public_url, self.now)
+        return desk_of(self.settings, self.engine, self.people.seal, self.public_url, self.now, mailer=self.mailer)
 
 
-def desk_of(settings: Settings, engine: AsyncEngine, seal: Seal, url: str, now: Callable[[], datetime]) -> Desk:
+def desk_of(
+    settings: Settings,
+    engine: AsyncEngine,
+    seal: Seal,
+    url: str,
+    now: Callable[[], datetime],
+    *,
+    mailer: Mailer | None = None,
+) -> Desk:
     """The desk of a central, with the bounds that its settings give."""
     bounds = Bounds(
         roots=settings.delivery_roots,
         networks=parse_networks(settings.delivery_networks),
         file_url=lambda delivery_id: f"{url}/api/v1/deliveries/{delivery_id}/file",
         now=now,
+        mail_domains=parse_domains(settings.delivery_mail_domains),
+        mailer=mailer,
     )
     return Desk(engine, seal, bounds)
 

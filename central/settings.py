@@ -74,6 +74,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delivery_networks: str = ""
     """Networks inside that webhooks may call, like `10.1.0.0/16`, separated by commas; empty for none."""
 
+    delivery_mail_domains: str = ""
+    """Domains that results may be sent to by e-mail, like `lab.example`, separated by commas; empty for none."""
+
     requests_per_minute: Annotated[int, msgspec.Meta(ge=10)] = 3000
     """Requests a minute of each person, key and device; an address that nobody is known at has a fifth of that."""
 

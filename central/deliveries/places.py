@@ -5,6 +5,7 @@ Secrets are never among what is stored in plain text and never shown again.
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +15,15 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from obstore.store import S3Store
 
+from central.deliveries.targets.email import Email
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.s3 import S3
 from central.deliveries.targets.sftp import Sftp
 from central.deliveries.targets.target import Target, TargetError
 from central.deliveries.targets.webhook import Network, Webhook, parse_secret
+from central.mail import Mailer
 
-Kind = Literal["folder", "sftp", "webhook", "s3"]
+Kind = Literal["folder", "sftp", "webhook", "s3", "email"]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)")]
 
@@ -57,13 +60,23 @@ class S3Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[A-Za-z0-9._/-]*$(?!\n)")] = ""
 
 
+class EmailPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Up to twenty addresses, with commas between them, in domains that the settings name."""
+
+    to: Annotated[str, msgspec.Meta(min_length=3, max_length=2000)]
+
+
 _PLACES: Final[dict[Kind, type[Any]]] = {
     "folder": FolderPlace,
     "sftp": SftpPlace,
     "webhook": WebhookPlace,
     "s3": S3Place,
+    "email": EmailPlace,
 }
 SECRET_NEEDED: Final = frozenset({"sftp", "webhook", "s3"})
+_MOST_ADDRESSES: Final = 20
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63})")
+_DOMAIN: Final = re.compile(r"(?:[a-z0-9-]{1,63}\.)+[a-z]{2,63}")
 
 
 class PlaceError(ValueError):
@@ -72,12 +85,14 @@ class PlaceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What rules may reach: folders on this machine, and networks inside."""
+    """What rules may reach: folders on this machine, networks inside, and people by e-mail."""
 
     roots: tuple[Path, ...]
     networks: tuple[Network, ...]
     file_url: Callable[[str], str]
     now: Callable[[], datetime]
+    mail_domains: tuple[str, ...] = ()
+    mailer: Mailer | None = None
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
@@ -90,6 +105,15 @@ def parse_networks(text: str) -> tuple[Network, ...]:
             except ValueError as error:
                 raise ValueError(f"not a network: {each!r} (expected one like 10.1.0.0/16)") from error
     return tuple(found)
+
+
+def parse_domains(text: str) -> tuple[str, ...]:
+    """`lab.example, north.example`; ValueError names what is none."""
+    found = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for each in found:
+        if not _DOMAIN.fullmatch(each):
+            raise ValueError(f"not a domain: {each[:80]!r} (expected one like lab.example)")
+    return found
 
 
 def check_place(kind: Kind, place: Mapping[str, Any], secret: str | None, bounds: Bounds) -> None:
@@ -117,6 +141,8 @@ def target_of(kind: Kind, place: Mapping[str, Any], secret: str | None, bounds: 
             return Sftp(said.host, said.port, said.username, said.folder, said.host_key, password, key)
         case WebhookPlace():
             return _webhook(said, secret, bounds)
+        case EmailPlace():
+            return _email(said, bounds)
         case _:
             return _bucket(said, secret)
 
@@ -127,6 +153,22 @@ def _webhook(said: WebhookPlace, secret: str | None, bounds: Bounds) -> Webhook:
     except ValueError as error:
         raise PlaceError(str(error)) from error
     return Webhook(said.url, key, bounds.file_url, bounds.now, bounds.networks)
+
+
+def _email(said: EmailPlace, bounds: Bounds) -> Email:
+    addresses = tuple(part.strip() for part in said.to.split(",") if part.strip())
+    if not 1 <= len(addresses) <= _MOST_ADDRESSES:
+        raise PlaceError(f"{len(addresses)} addresses (expected 1 to {_MOST_ADDRESSES})")
+    for address in addresses:
+        sound = _ADDRESS.fullmatch(address)
+        if sound is None:
+            raise PlaceError(f"not an address: {address[:80]!r} (expected one like lims@lab.example)")
+        if sound[1].lower() not in bounds.mail_domains:
+            allowed = ", ".join(bounds.mail_domains) or "none"
+            raise PlaceError(f"{address[:80]!r} (expected one in {allowed}: see WELLREAD_DELIVERY_MAIL_DOMAINS)")
+    if bounds.mailer is None:
+        raise PlaceError("no mail server (expected one: see WELLREAD_SMTP_URL)")
+    return Email(bounds.mailer, addresses, bounds.now)
 
 
 def _bucket(said: S3Place, secret: str | None) -> S3:

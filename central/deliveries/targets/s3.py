@@ -5,13 +5,21 @@ already with the same bytes, that was us. (Who takes objects away and may be giv
 look has to know names: a delivery's name is never used twice.)
 """
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore
 
 from central.deliveries.targets.target import Outgoing, Place, TargetError
+
+# What the library raises where a store refuses, or does not answer; the last two are Python's own.
+_REFUSALS: Final = (BaseError, OSError, ValueError)
+_NO_BUCKET: Final = "NoSuchBucket"
+_CHECK: Final = "check its address, its region, the key and what the key may do"
+_DEBUG: Final = re.compile(r"\n\s*Debug source:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ class S3:
             if await self._held(file) != file.content:
                 detail = f"the bucket holds an object {self._key(file)!r} that is not of this delivery"
                 raise TargetError(detail, "take it away, or send again under a new name", final=True) from None
-        except BaseError as error:
+        except _REFUSALS as error:
             raise _refusal(error) from error
         return False
 
@@ -51,12 +59,14 @@ class S3:
         try:
             found = await obstore.get_async(self.store, self._key(file))
             return bytes(await found.bytes_async())
-        except FileNotFoundError:
-            return None
-        except BaseError as error:
+        except _REFUSALS as error:
+            # Of a bucket that is gone an object is as little there as one that was taken: that is no answer.
+            if isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error):
+                return None
             raise _refusal(error) from error
 
 
-def _refusal(error: BaseError) -> TargetError:
-    reason = str(error).splitlines()[0][:300]
-    return TargetError(f"the bucket does not answer as it should: {reason}", "check its name, its address and the key")
+def _refusal(error: Exception) -> TargetError:
+    reason = _DEBUG.split(str(error))[0].replace("\n", " ").strip()[:300]
+    advice = "make the bucket again, or put its right name into the rule" if _NO_BUCKET in str(error) else _CHECK
+    return TargetError(f"the bucket does not answer as it should: {reason}", f"{advice}; it is tried again")

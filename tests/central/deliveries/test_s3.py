@@ -1,11 +1,16 @@
-"""Objects in a bucket: put once, never over another; a bucket that refuses says so."""
+"""Objects in a bucket: put once, never over another; a bucket that refuses says so.
+
+The server is one that others wrote, which speaks as Amazon's does.
+"""
 
 import http.server
 import threading
 from collections.abc import Iterator
 
+import httpx
 import obstore
 import pytest
+from moto.server import ThreadedMotoServer
 from obstore.store import MemoryStore, S3Store
 
 from central.deliveries.targets.s3 import S3
@@ -70,3 +75,52 @@ async def test_a_bucket_that_refuses_is_said_without_the_key(refusing: str) -> N
     with pytest.raises(TargetError, match="does not answer as it should") as caught:
         await S3(store).prepare(FILE)
     assert "swordfish" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server that others wrote."""
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+def bucket(server: str, name: str, *, make: bool = True) -> S3:
+    """A bucket there, as a target."""
+    if make:
+        httpx.put(f"{server}/{name}").raise_for_status()
+    store = S3Store(
+        name, endpoint=server, region="us-east-1", access_key_id="id", secret_access_key="swordfish",
+        client_options={"allow_http": True}, retry_config={"max_retries": 0},
+    )  # fmt: skip
+    return S3(store, "in")
+
+
+async def test_a_real_server_keeps_the_first_object_of_a_name(server: str) -> None:
+    target = bucket(server, "kept")
+    place = await target.prepare(FILE)
+    assert not await target.finish(FILE, place)
+    assert not await target.finish(FILE, place)  # after a crash: the same bytes are there, that was us
+    other = Outgoing(FILE.id, FILE.name, FILE.media_type, b"3,4\n")
+    with pytest.raises(TargetError, match="not of this delivery") as caught:
+        await target.finish(other, place)
+    assert caught.value.final
+    assert not await target.taken(FILE, place)
+    await obstore.delete_async(target.store, "in/a.csv")
+    assert await target.taken(FILE, place)
+
+
+async def test_a_bucket_that_is_gone_has_taken_nothing_and_says_what_to_do(server: str) -> None:
+    target = bucket(server, "gone", make=False)
+    for attempt in (target.prepare(FILE), target.finish(FILE, {}), target.taken(FILE, {})):
+        with pytest.raises(TargetError, match="make the bucket again") as caught:
+            await attempt
+        assert not caught.value.final
+        assert "swordfish" not in str(caught.value)
+
+
+async def test_a_server_that_is_not_there_is_tried_again() -> None:
+    with pytest.raises(TargetError, match="it is tried again"):
+        await bucket("http://127.0.0.1:1", "away", make=False).prepare(FILE)

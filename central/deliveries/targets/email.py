@@ -1,0 +1,69 @@
+"""An e-mail with the file attached, to addresses whose domains the installer allows.
+
+A letter has no name that could be given it later, so sending is the effect, and between its last byte and the server's
+word the line can be lost. Then nobody knows whether it went out, and it is sent again: a result that comes twice does
+less harm than one that never comes. Every try has the delivery's own Message-ID, so mail programs and people can tell
+a second one. That a letter was taken by its reader cannot be seen: somebody has to say so.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+
+from central.deliveries.targets.target import Outgoing, Place, TargetError
+from central.mail import LetterRefusedError, Mailer, MailError, MaybeSentError
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """Who gets the letters, and the server that they go through."""
+
+    mailer: Mailer
+    to: tuple[str, ...]
+    now: Callable[[], datetime]
+
+    async def prepare(self, file: Outgoing) -> Place:
+        """Nothing can be brought near."""
+        return {"message_id": self.message_id(file)}
+
+    async def finish(self, file: Outgoing, place: Place) -> bool:
+        """Send it; nobody has said yet that it was read."""
+        try:
+            await self.mailer.hand_over(self.letter(file), self.to)
+        except LetterRefusedError as error:
+            advice = "put right addresses into the rule, or ask who runs the mail server; then try again"
+            raise TargetError(str(error), advice, final=True) from error
+        except MaybeSentError as error:
+            advice = f"it may have arrived; it is sent again with the same Message-ID {self.message_id(file)}"
+            raise TargetError(str(error), advice) from error
+        except MailError as error:
+            raise TargetError(str(error), "check WELLREAD_SMTP_URL and the server; it is tried again") from error
+        return False
+
+    async def taken(self, file: Outgoing, place: Place) -> bool | None:
+        """Nobody but its reader can say so."""
+        return None
+
+    def message_id(self, file: Outgoing) -> str:
+        """The same at every try of one delivery."""
+        return f"<{file.id}@{parseaddr(self.mailer.sender)[1].rpartition('@')[2]}>"
+
+    def letter(self, file: Outgoing) -> EmailMessage:
+        """The file, with enough beside it to know what it is and whether it is whole."""
+        letter = EmailMessage()
+        letter["From"], letter["To"] = self.mailer.sender, ", ".join(self.to)
+        letter["Subject"] = f"Results: {file.name}"
+        letter["Date"], letter["Message-ID"] = format_datetime(self.now()), self.message_id(file)
+        letter["Auto-Submitted"] = "auto-generated"
+        digest = hashlib.sha256(file.content).hexdigest()
+        letter.set_content(
+            f"Approved results are in the attached file {file.name}.\n\n"
+            f"Delivery {file.id}\nSHA-256 {digest}\n\n"
+            "A letter with the same Message-ID is this one again: take the file once.\n"
+        )
+        main, _, sub = file.media_type.partition("/")
+        letter.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
+        return letter
