@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PHOTOS ?=
+KEY ?= $(HOME)/.ssh/wellread-release
+OUT ?= dist/release
 # The release that `make evaluate` measures; where `make model` writes, and the release whose weights it goes on from.
 RELEASE ?= models/hi-wells-v3
 NEW ?= models/hi-wells-v4
 START ?= models/hi-wells-v3
 FROM = $(lastword $(subst -, ,$(START)))
 
-.PHONY: help demo test check format bench faults docs lock train-setup model evaluate clean
+.PHONY: help demo test check format bench faults docs release lock train-setup model evaluate clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -46,6 +48,9 @@ docs: $(VENV)/.dev ## Make the generated pages and example files anew
 	@$(BIN)/python -m models.training.reading_page
 	@$(BIN)/python -m tests.faults.table
 	@$(BIN)/python -m tests.security.table
+
+release: $(VENV)/.dev ## The wheel of this commit and what it is installed with, signed with KEY (of ssh-keygen), in OUT
+	@$(BIN)/python -m provisioning.release build "$(OUT)" --key "$(KEY)"
 
 lock: $(VENV)/.dev ## Make the hash-pinned requirements files anew from pyproject.toml
 	@sh provisioning/lock.sh $(BIN)/uv

@@ -7,14 +7,18 @@ same environment gives the same bytes.
 import json
 import re
 import sys
+from collections.abc import Iterable
 from importlib.metadata import Distribution, distributions, version
 from typing import Any
 
 
-def sbom() -> dict[str, Any]:
-    """The document."""
+def sbom(locks: Iterable[str] | None = None) -> dict[str, Any]:
+    """The document: of everything that is installed, or only of what these lock files (their text) name of it."""
     ours = {"type": "application", "bom-ref": "wellread", "name": "wellread", "version": version("wellread")}
     found = {_name(each): each for each in distributions() if _name(each) != "wellread"}
+    if locks is not None:
+        named = {_canonical(name) for lock in locks for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)}
+        found = {name: each for name, each in found.items() if name in named}
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
