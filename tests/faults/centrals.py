@@ -3,10 +3,11 @@
     python -m tests.faults.centrals DATABASE_URL DATA_DIR --port P [--port P …] --kills N --seed S
 
 It imports everything once and forks a central for each port: the real web server and the real worker of deliveries,
-without a broker. Half of them are killed at a moment of chance, half kill themselves at a step of chance: before or
-after rendering, bringing, renaming, calling, writing down, acknowledging. At each kill everybody's clock is put forward
-by more than a lease: so the next one takes over at once, and a replica that goes on finds that its leases ran out under
-it. After the kills one line of JSON says what was done, and centrals run undisturbed until standard input ends.
+without a broker. Half of them are killed at a moment of chance, most of these once they have begun to deliver; half
+kill themselves at a step of chance: before or after rendering, bringing, renaming, calling, writing down,
+acknowledging. At each kill everybody's clock is put forward by more than a lease: so the next one takes over at once,
+and a replica that goes on finds that its leases ran out under it. After the kills one line of JSON says what was done,
+and centrals run undisturbed until standard input ends.
 """
 
 import argparse
@@ -52,6 +53,7 @@ STEPS: Final[dict[str, tuple[Any, str]]] = {
 }
 # A central that has not come to its step by then is killed all the same.
 LONGEST_LIFE_S: Final = 3.0
+LONGEST_START_S: Final = 20.0
 # At a kill; more than a lease.
 FORWARD: Final = outbox.LEASE + timedelta(seconds=10)
 
@@ -124,13 +126,14 @@ class Plan(msgspec.Struct, frozen=True):
         setattr(holder, name, spoilt)
 
 
-async def serve(app: Litestar, port: int, clock: Clock) -> None:
-    """One central, as long as it lasts."""
+async def serve(app: Litestar, port: int, clock: Clock, begun: int) -> None:
+    """One central, as long as it lasts; on the descriptor `begun` it says that it begins to deliver."""
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)
     async with deliveries_running(app.state.parts.desk, clock):
+        os.write(begun, b"1")
         await serving
 
 
@@ -139,22 +142,27 @@ class Replica:
 
     def __init__(self, app: Litestar, port: int, clock: Clock) -> None:
         self._app, self._port, self._clock = app, port, clock
-        self._pid, self._until_s = 0, 0.0
+        self._pid, self._wait, self._longest_s = 0, False, 0.0
+        self._begun = os.open(os.devnull, os.O_RDONLY)
         self._plan: Plan | None = None
 
     def start(self, chance: random.Random | None = None) -> None:
         """A new central; with a chance it dies at a moment or at a step of it."""
-        plan = None if chance is None or chance.random() < 0.5 else Plan.by(chance)
-        longest_s = float("inf") if chance is None else LONGEST_LIFE_S if plan else chance.uniform(0.05, 0.6)
-        self._pid, self._plan, self._until_s = os.fork(), plan, time.monotonic() + longest_s
+        os.close(self._begun)
+        self._plan = None if chance is None or chance.random() < 0.5 else Plan.by(chance)
+        self._wait = chance is None or chance.random() < 0.8
+        self._longest_s = LONGEST_LIFE_S if chance is None or self._plan else chance.uniform(0.0, 0.4)
+        self._begun, begun = os.pipe()
+        self._pid = os.fork()
         if self._pid:
+            os.close(begun)
             return
         try:
             os.dup2(2, 1)  # what it logs is no line of ours
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if plan is not None:
-                plan.die()
-            asyncio.run(serve(self._app, self._port, self._clock))
+            if self._plan is not None:
+                self._plan.die()
+            asyncio.run(serve(self._app, self._port, self._clock, begun))
         finally:
             os._exit(70)
 
@@ -167,7 +175,10 @@ class Replica:
 
     def end(self) -> str:
         """Wait for its end, or end it: at which step it was."""
-        while time.monotonic() < self._until_s:
+        if self._wait:
+            select.select([self._begun], [], [], LONGEST_START_S)
+        until_s = time.monotonic() + self._longest_s
+        while time.monotonic() < until_s:
             if self.died():
                 assert self._plan is not None, "a central died that nobody killed"
                 return self._plan.step

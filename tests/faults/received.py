@@ -23,7 +23,7 @@ Kind = Literal["approved", "file", "partial", "call", "fetched", "change", "ackn
 Effect: TypeAlias = tuple[str, str, int]
 WEBHOOK: Final = "webhook"
 
-_NAME: Final = re.compile(r"titres_(?P<submission>[^_]+)_\d{8}_\d{6}(?:_r(?P<revision>\d+))?\.csv")
+_NAME: Final = re.compile(r"[a-z]+_([^_]+)_\d{8}_\d{6}(?:_r(\d+))?\.csv")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -87,7 +87,9 @@ class Laboratory:
         desk = desk_of(self.settings, engine, Seal.load(self.settings.data_dir), self.centrals[0], lambda: NOON)
         before = NOON - timedelta(hours=1)
         for kind, target, secret in places:
-            wanted = NewRule(kind, "approved", "test", shipped()["titres"], kind, target, secret)
+            # Another name at each place: by its name the system knows which delivery it acknowledges.
+            dialect = msgspec.structs.replace(shipped()["titres"], file_name=f"{kind}_{{submission}}_{{at}}.csv")
+            wanted = NewRule(kind, "approved", "test", dialect, kind, target, secret)
             await add_rule(desk, "main", wanted, actor=COMMAND, now=before)
         _, self.key = await create_key(
             engine, title="LIMS", site_id="main", scopes=["results:read", "deliveries:read", "deliveries:write"],
