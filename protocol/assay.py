@@ -153,7 +153,8 @@ class AssayProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `inhibited` are the calls of a series' strong side: what antibody or drug inhibits, what virus agglutinates.
     `samples` are wells that are judged one by one, without a series. `colour` and `growth` say how a well is judged
-    where that is not by its cells; `limits` say which pictures may be judged.
+    where that is not by its cells; `limits` say which pictures may be judged. A row whose endpoint lies within one
+    dilution of what is reported with a probability below `least_within_one` has no result (None: there is no limit).
     """
 
     name: str
@@ -175,6 +176,7 @@ class AssayProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     colour: ColourCriteria | None = None
     growth: GrowthCriteria | None = None
     limits: QualityLimits = QualityLimits()
+    least_within_one: float | None = None
 
     @property
     def format(self) -> PlateFormat:

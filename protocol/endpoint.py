@@ -5,6 +5,9 @@ Two rules, both reported. `last_flowing` is what laboratories compare with today
 non-flowing well, because a prozone left of the endpoint is common. Assays other than HI have their own first rule
 (`protocol.mic`).
 
+A row whose endpoint may well lie further than one dilution off has no result where its profile has a limit for that
+(`uncertain`): both rules still say what they say, and a person looks (docs/decisions/0030).
+
 A well without cells (`empty`) says nothing about inhibition, so it counts as unreadable here: it is neither flowing
 nor "negative" (docs/decisions/0004-empty-wells-are-not-negative.md). Nor does one between two classes.
 """
@@ -25,6 +28,7 @@ __all__ = [
     "RowEndpoint",
     "RowFlag",
     "WellEvidence",
+    "chance_within_one",
     "distribution",
     "evidence",
     "last_flowing",
@@ -38,7 +42,7 @@ __all__ = [
 ]
 
 Grade = Literal["high", "medium", "low"]
-RowFlag = Literal["prozone", "gap", "island", "skipped", "trailing", "at_limit", "below", "control_failed"]
+RowFlag = Literal["prozone", "gap", "island", "skipped", "trailing", "at_limit", "below", "control_failed", "uncertain"]
 
 # The next best endpoint is at most a quarter as likely: one boundary well at a calibrated 0.8.
 LARGE_MARGIN_LN: Final = math.log(4)
@@ -46,6 +50,10 @@ LARGE_MARGIN_LN: Final = math.log(4)
 # No single well may decide a row alone, however sure the network is of it.
 P_FLOOR: Final = 0.01
 _P_CEILING: Final = 1 - P_FLOOR
+
+# A well after one that is not inhibited is inhibited at these odds of what its own picture says: what explains the true
+# rows of 283 renders best that no figure is taken from (docs/decisions/0030).
+AGAIN_ODDS: Final = 0.4
 
 
 class RowEndpoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,7 +75,9 @@ class RowEndpoint(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.last_flowing if profile.reports == "serum_titre" else self.by_rule
 
     def reported(self, profile: AssayProfile) -> int | None:
-        """The endpoint by the rule that the profile reports."""
+        """The endpoint by the rule that the profile reports; None where it is too uncertain to be reported."""
+        if "uncertain" in self.flags:
+            return None
         return self.step_fit if profile.reported_rule == "step_fit" else self.first_rule(profile)
 
 
@@ -109,6 +119,27 @@ def step_likelihoods(wells: Sequence[WellEvidence]) -> list[float]:
 
 def _clip(p: float) -> float:
     return P_FLOOR if p < P_FLOOR else _P_CEILING if p > _P_CEILING else p
+
+
+def chance_within_one(wells: Sequence[WellEvidence], k: int) -> float:
+    """The probability that the last inhibited dilution is k − 1, k or k + 1, over all ways the readable wells may be.
+
+    Each well speaks for itself, but for `AGAIN_ODDS`. An island that is as likely one as not leaves less than half.
+    """
+    too_early = _ends_by(wells, k - 2) if k >= 2 else 0.0
+    return (_ends_by(wells, k + 1) - too_early) / _ends_by(wells, len(wells))
+
+
+def _ends_by(wells: Sequence[WellEvidence], last: int) -> float:
+    """The weight of all ways the wells may be in which none beyond `last` is inhibited."""
+    inhibited, not_inhibited = 1.0, 0.0
+    for column, well in enumerate(wells, 1):
+        if well.readable:
+            either = inhibited + not_inhibited
+            again = inhibited + AGAIN_ODDS * not_inhibited
+            inhibited = again * well.p_inhibited if column <= last else 0.0
+            not_inhibited = either * (1 - well.p_inhibited)
+    return inhibited + not_inhibited
 
 
 def row_endpoint(
@@ -191,15 +222,21 @@ def seen_endpoints(plate: PlateSeen, wells: Mapping[str, Well], profile: AssayPr
 
 def plate_endpoints(wells: Mapping[str, Well], profile: AssayProfile) -> dict[str, RowEndpoint]:
     """The endpoint of every series of the profile, by the series' row label. A well that is missing was not read."""
-    return {
-        series.row: row_endpoint(
-            [evidence(wells[name], profile) if name in wells else _MISSING for name in series.wells],
-            inhibited=profile.inhibited,
-            control_failed=_control_failed(wells, profile, series),
-            reports=profile.reports,
-        )
-        for series in profile.series
-    }
+    return {series.row: _series_endpoint(wells, profile, series) for series in profile.series}
+
+
+def _series_endpoint(wells: Mapping[str, Well], profile: AssayProfile, series: Series) -> RowEndpoint:
+    seen = [evidence(wells[name], profile) if name in wells else _MISSING for name in series.wells]
+    endpoint = row_endpoint(
+        seen,
+        inhibited=profile.inhibited,
+        control_failed=_control_failed(wells, profile, series),
+        reports=profile.reports,
+    )
+    k, least = endpoint.reported(profile), profile.least_within_one
+    if k is None or least is None or chance_within_one(seen, k) >= least:
+        return endpoint
+    return msgspec.structs.replace(endpoint, grade="low", flags=(*endpoint.flags, "uncertain"))
 
 
 _MISSING: Final = WellEvidence(Call.NOT_READ, 0.5)

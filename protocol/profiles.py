@@ -74,6 +74,9 @@ _COLOURED: Final = ColourCriteria(
     )
 )
 
+# Chosen on renders that no other figure is taken from: docs/decisions/0030.
+_LEAST_WITHIN_ONE: Final = 0.75
+
 _HI: Final = (
     AssayProfile(
         name="hi-96",
@@ -81,6 +84,7 @@ _HI: Final = (
         title="Haemagglutination inhibition, 12 dilutions per row",
         plate_format=96,
         series=_rows(12),
+        least_within_one=_LEAST_WITHIN_ONE,
     ),
     AssayProfile(
         name="hi-96-serum-control",
@@ -92,6 +96,7 @@ _HI: Final = (
             # The serum control holds serum and cells but no antigen: nothing can agglutinate, so it streams.
             ControlWells(role="serum_control", wells=_column(12), expected=(Call.FLOWING,)),
         ),
+        least_within_one=_LEAST_WITHIN_ONE,
     ),
 )
 

@@ -162,6 +162,11 @@ def _limits(limits: QualityLimits) -> Iterator[str]:
 def _numbers(profile: AssayProfile) -> Iterator[str]:
     if not 0 < profile.low_confidence < 1:
         yield f"low_confidence {profile.low_confidence!r} (expected a number between 0 and 1)"
+    least = profile.least_within_one
+    if least is not None and not 0 < least < 1:
+        yield f"least_within_one {least!r} (expected a number between 0 and 1)"
+    if least is not None and profile.reports not in {"serum_titre", "ha_titre"}:
+        yield f"least_within_one {least!r} with reports {profile.reports!r} (expected none: only titres have it)"
     if profile.first_dilution < 1:
         yield f"first_dilution {profile.first_dilution!r} (expected at least 1)"
     if profile.dilution_factor < 2:

@@ -66,6 +66,7 @@ ROW_FLAGS: Final[dict[str, str]] = {
     "at_limit": "flows to the last dilution: the titre is at least this",
     "below": "nothing flows: the titre is below the first dilution",
     "control_failed": "a control failed",
+    "uncertain": "the titre may lie more than one dilution off: none is given until somebody has judged the wells",
 }
 ROW_FLAGS_SHORT: Final[dict[str, str]] = {
     "prozone": "prozone",
@@ -76,6 +77,7 @@ ROW_FLAGS_SHORT: Final[dict[str, str]] = {
     "at_limit": "at limit",
     "below": "below",
     "control_failed": "control failed",
+    "uncertain": "uncertain",
 }
 # Where nothing flows, the same flags say it in the words of the assay.
 ROW_FLAGS_OF: Final[dict[Reports, dict[str, str]]] = {

@@ -227,10 +227,10 @@ def _measured(well: Well) -> dict[str, object]:
 
 
 def _endpoint(row: str, endpoint: RowEndpoint, profile: AssayProfile) -> dict[str, object]:
-    """One row; where nothing flows, the assay's own rule and the result in its words."""
+    """One row by both rules, and what is reported of it; where nothing flows, the result in the assay's own words."""
     rest = {"step_fit": endpoint.step_fit, "grade": endpoint.grade, "flags": endpoint.flags}
     if profile.reports == "serum_titre":
-        return {"last_flowing": endpoint.last_flowing, **rest}
+        return {"last_flowing": endpoint.last_flowing, **rest, "reported": endpoint.reported(profile)}
     return {"by_rule": endpoint.by_rule, **rest, "result": result_text(row, endpoint.reported(profile), profile)}
 
 

@@ -44,13 +44,16 @@ def temperatures_table(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def sweep_table(sweep: Mapping[str, Any]) -> str:
-    """One parameter at a time outside its training range: in all, then every parameter in the order of the ranges."""
+    """One parameter at a time outside its training range: in all, then every parameter in the order of the ranges.
+
+    A row without a titre is not exact among all rows; the shares after that are of the titres that were given.
+    """
     if not sweep:
         return ""
     head = [
-        "| out of range | plates | read | refused | rows | without titre | titre exact | within ±1 "
-        "| graded high, exact | calibration error |",
-        "|---" * 10 + "|",
+        "| out of range | plates | read | refused | rows | without titre | exact of all rows | titres exact "
+        "| titres within ±1 | graded high, exact | calibration error |",
+        "|---" * 11 + "|",
     ]
     lines = [_swept("**in all**", sweep["all"])]
     lines += [_swept(name.replace("_", " "), figures) for name, figures in sweep["parameters"].items()]
@@ -62,7 +65,8 @@ def _swept(name: str, figures: Mapping[str, Any]) -> str:
     sure = f"{_percent(high['exact'])} of {high['rows']}" if high["rows"] else "–"
     outcomes = figures["outcomes"]
     cells = [name, figures["plates"], outcomes.get("read", 0), refused(outcomes) or "–"]
-    cells += [rows["rows"], rows["without_titre"], _percent(rows["exact"]), _percent(rows["within_1"]), sure]
+    cells += [rows["rows"], rows["without_titre"], _percent(exact_of_all(rows), digits=2)]
+    cells += [_percent(rows["exact"], digits=2), _percent(rows["within_1"], digits=2), sure]
     cells += ["–" if error is None else f"{error:.3f}"]
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
@@ -76,8 +80,15 @@ def refused(outcomes: Mapping[str, int]) -> str:
     )
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+def exact_of_all(rows: Mapping[str, Any]) -> float | None:
+    """The share of all rows whose titre was given and is exact; None without rows."""
+    if not rows["rows"]:
+        return None
+    return float((rows["exact"] or 0.0) * (rows["rows"] - rows["without_titre"]) / rows["rows"])
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}%}"
 
 
 def found_table(sets: Mapping[str, Mapping[str, float]]) -> str:

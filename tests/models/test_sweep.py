@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from models.training.beyond import PlateRead, Row
+from models.training.beyond import PlateRead, Row, row_scores
 from models.training.ranges import GROUPS
 from models.training.spec import FLOWING
 from models.training.sweep import SWEEP_SEED, draw_swept, summarise_sweep, swept
-from models.training.tables import sweep_table
+from models.training.tables import exact_of_all, sweep_table
 
 
 def read(off: int, *, agreed: bool = True) -> PlateRead:
@@ -57,5 +57,14 @@ def test_rows_without_a_right_answer_do_not_count() -> None:
 
 def test_the_table_has_a_line_for_every_parameter_read_or_not() -> None:
     table = sweep_table(summarise_sweep([("haze", read(0)), ("turn_deg", PlateRead("refused_uncertain_lattice"))]))
-    assert "| turn deg | 1 | 0 | 1 uncertain lattice | 0 | 0 | – | – | – | – |" in table
-    assert "| haze | 1 | 1 | – | 8 | 0 | 100.0% | 100.0% | 100.0% of 1 | 0.250 |" in table
+    assert "| turn deg | 1 | 0 | 1 uncertain lattice | 0 | 0 | – | – | – | – | – |" in table
+    assert "| haze | 1 | 1 | – | 8 | 0 | 100.00% | 100.00% | 100.00% | 100.0% of 1 | 0.250 |" in table
+
+
+def test_a_row_without_a_titre_is_not_exact_among_all_rows() -> None:
+    rows = [Row(0, "high", agreed=True)] * 6 + [Row(1, "medium", agreed=True), Row(None, "low", agreed=True)]
+    figures = row_scores(rows)
+    assert figures["exact"] == pytest.approx(6 / 7, abs=1e-4)
+    assert exact_of_all(figures) == pytest.approx(6 / 8, abs=1e-4)
+    assert exact_of_all(row_scores([])) is None
+    assert exact_of_all(row_scores(rows[-1:])) == 0

@@ -85,6 +85,8 @@ def with_range(**fields):
         (with_range(at_least=None), "has no limit"),
         (with_range(at_most=3.0), "at_least 15.0"),
         (replace(COLOUR, limits=replace(COLOUR.limits, least_light=-1.0)), "least_light -1.0"),
+        (replace(HI, least_within_one=1.0), "least_within_one 1.0 (expected a number between 0 and 1)"),
+        (replace(MIC, least_within_one=0.7), "least_within_one 0.7 with reports 'mic'"),
     ],
 )
 def test_a_profile_that_contradicts_itself_is_refused_with_the_mistake(profile, mistake) -> None:

@@ -1,6 +1,8 @@
 """Well calls → endpoints, grades and flags, as a laboratory would judge them."""
 
+import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 
 from protocol.assay import Call
 from protocol.endpoint import (
+    AGAIN_ODDS,
     RowEndpoint,
     WellEvidence,
+    chance_within_one,
     distribution,
     last_flowing,
     plate_endpoints,
@@ -19,6 +23,7 @@ from protocol.endpoint import (
     step_fit,
     titre_text,
 )
+from protocol.messages import Well
 from protocol.profiles import PROFILES
 from tests.make import HI, make_reading, make_well, make_wells, replace
 
@@ -110,6 +115,64 @@ def test_an_unread_boundary_never_raises_a_titre_and_a_person_looks() -> None:
 
 def test_one_sure_well_never_outweighs_the_rest_of_the_row() -> None:
     assert row_endpoint(row("FFFFbddddddF", p=1.0)).step_fit == 4
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Call)), st.floats(0, 1)), min_size=1, max_size=8), st.integers(0, 8))
+def test_the_chance_of_an_endpoint_near_k_is_that_of_all_ways_the_wells_may_be(
+    drawn: list[tuple[Call, float]], k: int
+) -> None:
+    wells = [WellEvidence(call, p) for call, p in drawn]
+    near = all_ways = 0.0
+    for flowing in itertools.product((False, True), repeat=len(wells)):
+        if any(flows and not well.readable for flows, well in zip(flowing, wells, strict=True)):
+            continue
+        last = max((column for column, flows in enumerate(flowing, 1) if flows), default=0)
+        read = [(flows, well.p_inhibited) for flows, well in zip(flowing, wells, strict=True) if well.readable]
+        again = sum(flows and not before for (before, _), (flows, _) in itertools.pairwise(read))
+        weight = AGAIN_ODDS**again * math.prod(p if flows else 1 - p for flows, p in read)
+        all_ways += weight
+        near += weight * (abs(last - k) <= 1)
+    assert chance_within_one(wells, k) == pytest.approx(near / all_ways)
+
+
+def island(p: float) -> dict[str, Well]:
+    """Row A flows up to column 5, and with this probability in column 8 too."""
+    candidates = {Call.FLOWING: p, Call.PARTIAL: round(1 - p, 4)}
+    return make_wells(5) | {"A8": Well(max(candidates, key=lambda call: candidates[call]), max(p, 1 - p), candidates)}
+
+
+def test_a_row_whose_titre_may_lie_far_off_has_none_and_a_person_looks() -> None:
+    endpoint = plate_endpoints(island(0.55), HI)["A"]
+    assert endpoint.reported(HI) is None
+    assert (endpoint.last_flowing, endpoint.step_fit, endpoint.grade) == (8, 5, "low")
+    assert endpoint.flags == ("island", "uncertain")
+    assert distribution({"A": endpoint}, HI) == dict.fromkeys(range(13), 0)
+
+
+def test_what_is_not_called_may_leave_a_titre_uncertain_too() -> None:
+    assert plate_endpoints(island(0.49), HI)["A"].flags == ("uncertain",)
+
+
+@pytest.mark.parametrize(("p", "reported"), [(0.3, 5), (0.95, 8)])
+def test_a_titre_is_given_where_its_wells_are_sure_enough(p: float, reported: int) -> None:
+    assert plate_endpoints(island(p), HI)["A"].reported(HI) == reported
+
+
+def test_one_doubtful_well_at_the_boundary_withholds_no_titre() -> None:
+    unsure = Well(Call.FLOWING, 0.5, {Call.FLOWING: 0.5, Call.BUTTON: 0.5}, ("low_confidence",))
+    endpoint = plate_endpoints(make_wells(5) | {"A6": unsure}, HI)["A"]
+    assert endpoint.reported(HI) == 6
+    assert endpoint.grade == "medium"
+
+
+def test_the_titre_is_there_once_somebody_has_judged_the_well() -> None:
+    judged = make_wells(5) | {"A8": Well(Call.PARTIAL, 1.0, {Call.PARTIAL: 1.0}, ("overridden",))}
+    assert plate_endpoints(judged, HI)["A"].reported(HI) == 5
+
+
+def test_a_profile_without_a_limit_gives_every_titre() -> None:
+    endpoint = plate_endpoints(island(0.55), replace(HI, least_within_one=None))["A"]
+    assert (endpoint.reported(HI), endpoint.flags) == (8, ("island",))
 
 
 def test_a_series_without_wells_is_refused() -> None:

@@ -73,7 +73,7 @@ def test_json_of_a_reading_has_the_public_shape(photo: Path) -> None:
     }
     assert list(document["wells"]) == list(HI.format.names())
     assert set(document["wells"]["A1"]) == {"call", "confidence", "flags", "candidates", "centre_px", "streak"}
-    assert set(document["endpoints"]["A"]) == {"last_flowing", "step_fit", "grade", "flags"}
+    assert set(document["endpoints"]["A"]) == {"last_flowing", "step_fit", "grade", "flags", "reported"}
     assert document["endpoints"]["A"]["last_flowing"] == 6
     assert (document["reason"], document["model"]["name"]) == (None, "hi-wells")
     assert document["timings_ms"]["total"] > 0
