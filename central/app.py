@@ -90,7 +90,7 @@ def create_app(
         },
         before_send=[safety_headers(over_https=settings.secure_cookies), limits.rate_headers, idempotency.keep_answer],
         # Streams must not wait for a full block, and pictures are compressed already.
-        compression_config=CompressionConfig(backend="gzip", exclude=["^/api/v1/events", "^/api/v1/images"]),
+        compression_config=CompressionConfig(backend="gzip", exclude=["^/api/v1/(changes/)?events", "^/api/v1/images"]),
         request_max_body_size=MAX_BODY_BYTES,
         template_config=dashboard.template_config(),
         openapi_config=docs.openapi_config(),

@@ -19,6 +19,7 @@ from central.mail import Mailer
 from central.people.auth import People
 from central.people.callers import DeviceCaller, KeyCaller, Origin, Person
 from central.people.sites import Sites
+from central.results.followers import Followers
 from central.results.live import Live
 from central.seal import Seal
 from central.settings import Settings
@@ -39,6 +40,7 @@ class Parts:
     ingest: Ingest | None
     mailer: Mailer | None = None
     rates: Rates = field(default_factory=Rates)
+    followers: Followers = field(default_factory=Followers)
 
     @property
     def public_url(self) -> str:

@@ -69,7 +69,11 @@ ROUTERS: Final = (
             Router("/", route_handlers=[*sessions.HANDLERS, *users.HANDLERS], tags=["People"]),
             Router("/", route_handlers=[*keys.HANDLERS, *sites.HANDLERS], tags=["Keys and sites"]),
             Router("/", route_handlers=review.HANDLERS, tags=["Review"]),
-            Router("/", route_handlers=[changes.get_changes], tags=["Changes"]),
+            Router(
+                "/",
+                route_handlers=[changes.get_changes, changes.get_change_events, changes.follow_changes],
+                tags=["Changes"],
+            ),
             Router("/", route_handlers=deliveries.HANDLERS, tags=["Deliveries"]),
             Router("/", route_handlers=controls.HANDLERS, tags=["Controls"]),
             Router("/", route_handlers=profiles.HANDLERS, tags=["Assay profiles"]),

@@ -4,14 +4,16 @@ Order of the guard: who is it (401), may they (403), and did the request come fr
 bearer token cannot be sent by a foreign page, so only a cookie's POST needs the CSRF token.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, WebSocket
 from litestar.connection import ASGIConnection
-from litestar.exceptions import PermissionDeniedException
+from litestar.exceptions import PermissionDeniedException, WebSocketException
 from litestar.handlers import BaseRouteHandler
-from litestar.routes import HTTPRoute
+from litestar.routes import HTTPRoute, WebSocketRoute
 
 from central.db import reading
 from central.fleet.devices import authenticate_device
@@ -21,6 +23,7 @@ from central.people.callers import DeviceCaller, KeyCaller, NotSignedInError, Pe
 from central.people.permissions import ANYONE, NOBODY, REVIEWERS, VIEWERS, Access
 from central.web import idempotency
 from central.web.limits import take_turn
+from central.web.problems import ProblemError
 
 _COOKIE: Final = "wellread_session"
 CSRF_HEADER: Final = "x-csrf-token"
@@ -40,6 +43,9 @@ FRAMEWORK: Final[dict[str, Access]] = {
 
 # What somebody does with their own account, and leaving.
 _OF_ONESELF: Final = ("/account", "/sign-out", "/api/v1/users/me", "/api/v1/sessions", "/api/v1/tokens")
+
+# Stands where a request has its method.
+SOCKET: Final = "SOCKET"
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -65,7 +71,11 @@ def operations(app: Litestar) -> dict[str, Access]:
     """Who may call each operation of an app, by its name."""
     found = {}
     for route in app.routes:
-        assert isinstance(route, HTTPRoute), f"{route.path}: {type(route).__name__} (expected nothing but HTTP)"
+        if isinstance(route, WebSocketRoute):
+            name = operation(SOCKET, route.path_format)
+            found[name] = access_of(route.route_handler, name)
+            continue
+        assert isinstance(route, HTTPRoute), f"{route.path}: {type(route).__name__} (expected HTTP or a socket)"
         for handler in route.route_handlers:
             for method in handler.http_methods - {"OPTIONS"}:
                 name = operation(method, route.path_format)
@@ -75,10 +85,28 @@ def operations(app: Litestar) -> dict[str, Access]:
 
 async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Guard of every route: sets `connection.user`, or raises."""
-    assert isinstance(connection, Request)
-    method = connection.scope["method"]
-    if method == "OPTIONS":  # answers only which methods a path has
+    if isinstance(connection, WebSocket):
+        with _as_close_code():
+            await _authorise(connection, handler, SOCKET)
         return
+    method = str(connection.scope["method"])  # type: ignore[typeddict-item]
+    if method != "OPTIONS":  # which answers only which methods a path has
+        await _authorise(connection, handler, method)
+
+
+@contextmanager
+def _as_close_code() -> Iterator[None]:
+    """A socket that is refused is closed, with 4000 and the status that a request would have had."""
+    try:
+        yield
+    except NotSignedInError as error:
+        raise WebSocketException(detail=str(error), code=4401) from error
+    except (ProblemError, PermissionDeniedException) as error:
+        status = error.status if isinstance(error, ProblemError) else error.status_code
+        raise WebSocketException(detail=error.detail, code=4000 + status) from error
+
+
+async def _authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler, method: str) -> None:
     access = access_of(handler, operation(method, connection.scope["path_template"]))
     if access == NOBODY:
         raise PermissionDeniedException("this operation is open to nobody")
@@ -89,15 +117,28 @@ async def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
         raise PermissionDeniedException(f"not open to {_words(caller)} (expected {access.words})")
     if not access.anyone and parts.settings.require_totp and _lacks_codes(caller, connection.scope["path"]):
         raise PermissionDeniedException("set up one-time codes first (on the page of your account)")
-    if method not in _SAFE:
+    if method == SOCKET:
+        _check_page(connection, parts, must_say="authorization" not in connection.headers)
+    elif method not in _SAFE:
+        assert isinstance(connection, Request)
         # What is open to anyone does nothing in the name of who happens to be signed in.
         await _check_origin(connection, parts, None if access.anyone else caller)
         if caller is not None and not access.anyone:
             await idempotency.begin(connection, parts.engine, parts.people.seal, caller_name(caller), parts.now())
 
 
+async def still_may(connection: ASGIConnection[Any, Any, Any, Any], access: Access) -> bool:
+    """Whether who opened a stream may still listen, to the same things: it may last longer than a sign-in."""
+    before = connection.scope["user"]
+    try:
+        caller = await _caller(connection, connection.app.state.parts, required=True)
+    except NotSignedInError:
+        return False
+    return _may(caller, access) and getattr(caller, "sites", None) == getattr(before, "sites", None)
+
+
 async def _known(
-    connection: Request[Any, Any, Any], parts: Parts, handler: BaseRouteHandler, *, required: bool
+    connection: ASGIConnection[Any, Any, Any, Any], parts: Parts, handler: BaseRouteHandler, *, required: bool
 ) -> Person | KeyCaller | DeviceCaller | None:
     """Who it is, and not one request too many. Probes are not counted: a flood must not look like a fault."""
     per_minute = parts.settings.requests_per_minute
@@ -143,7 +184,7 @@ def _words(caller: Person | KeyCaller | DeviceCaller | None) -> str:
 
 
 async def _caller(
-    connection: Request[Any, Any, Any], parts: Parts, *, required: bool
+    connection: ASGIConnection[Any, Any, Any, Any], parts: Parts, *, required: bool
 ) -> Person | KeyCaller | DeviceCaller | None:
     """Who it is, by bearer token or by session cookie."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
@@ -185,14 +226,21 @@ async def _check_origin(
     """Refuse what a foreign page made a browser send."""
     if "authorization" in request.headers:
         return
-    site = request.headers.get("sec-fetch-site")
-    if site is not None and site not in ("same-origin", "none"):
-        raise PermissionDeniedException(f"sent by a {site} page (expected one of our own)")
-    origin = request.headers.get("origin")
-    ours = {request.headers.get("host"), urlsplit(parts.public_url).netloc}
-    if origin is not None and urlsplit(origin).netloc not in ours:
-        raise PermissionDeniedException("sent by a page of another origin (expected one of our own)")
+    _check_page(request, parts, must_say=False)
     if isinstance(caller, Person) and caller.session is not None:
         found = request.headers.get(CSRF_HEADER) or str((await request.form()).get(CSRF_FIELD, ""))
         if not parts.people.key.is_csrf_token(caller.session.token_id, found):
             raise PermissionDeniedException(f"the {CSRF_FIELD} is missing or stale (open the page again)")
+
+
+def _check_page(connection: ASGIConnection[Any, Any, Any, Any], parts: Parts, *, must_say: bool) -> None:
+    """Refuse a page that is not ours; `must_say`: and one that does not say (for sockets every browser does)."""
+    site = connection.headers.get("sec-fetch-site")
+    if site is not None and site not in ("same-origin", "none"):
+        raise PermissionDeniedException(f"sent by a {site} page (expected one of our own)")
+    origin = connection.headers.get("origin")
+    ours = {connection.headers.get("host"), urlsplit(parts.public_url).netloc}
+    if must_say and origin is None:
+        raise PermissionDeniedException("no origin said (expected one of our own pages)")
+    if origin is not None and urlsplit(origin).netloc not in ours:
+        raise PermissionDeniedException("sent by a page of another origin (expected one of our own)")

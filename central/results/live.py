@@ -55,6 +55,11 @@ class Live:
         self.announce()
 
     @property
+    def closed(self) -> bool:
+        """Whether the server is about to stop."""
+        return self._closed
+
+    @property
     def listeners(self) -> int:
         """How many streams are open."""
         return len(self._wakers)

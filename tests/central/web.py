@@ -24,6 +24,8 @@ from tests.central.wire import ADDRESS, enrol, make_delivery
 from tests.make import NOON
 
 PASSWORD = "a horse that reads plates"
+# Streams: what tries every operation leaves them to tests of their own.
+ENDLESS = ("/api/v1/events", "/api/v1/changes/events", "/api/v1/changes/socket")
 Client = AsyncTestClient[Litestar]
 
 
@@ -101,6 +103,14 @@ async def sign_in(client: Client, name: str = "viewer", password: str = PASSWORD
     """A session in this client's cookies."""
     answer = await client.post("/sign-in", data={"name": name, "password": password}, follow_redirects=False)
     assert answer.status_code == 303, answer.text
+
+
+async def sign_in_elsewhere(url: str, name: str = "viewer") -> str:
+    """The `Cookie` header of a session at a central that listens on a port."""
+    async with httpx.AsyncClient(base_url=url) as client:
+        answer = await client.post("/sign-in", data={"name": name, "password": PASSWORD})
+    assert answer.status_code == 303, answer.text
+    return "; ".join(f"{key}={value}" for key, value in answer.cookies.items())
 
 
 async def csrf_token(client: Client) -> str:

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from central.app import create_app
 from central.db import make_engine
 from central.settings import Settings
-from tests.central.web import PASSWORD, Accounts, Clock
+from tests.central.web import ENDLESS, PASSWORD, Accounts, Clock
 from tests.security.seeded import OTHERS, ROLES, Seeded, seed
 
 pytestmark = pytest.mark.system
@@ -33,8 +33,6 @@ EXAMPLES = 100 if FULL else 2
 TAKEN = ("method", "url", "headers", "params", "json", "data", "content", "files")
 CHECKS = (not_a_server_error, content_type_conformance, response_schema_conformance)
 CALLERS = ("nobody", "device", *ROLES, OTHERS[1])
-# It ends never; its answers are tested by themselves.
-ENDLESS = "/api/v1/events"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +68,7 @@ def test_every_answer_is_what_the_document_says(central: tuple[TestClient[Any], 
     wrong: dict[str, str] = {}
     for found in schema.get_all_operations():
         operation = found.ok()
-        if operation.path != ENDLESS:
+        if operation.path not in ENDLESS:
             try_it(client, operation, headers_of(client, seeded, caller), wrong)
     assert wrong == {}
 
