@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from central.results.aggregate import Run, current_runs, display, mark_current, statistics_of, summarise
+from protocol.assay import Call
 from protocol.endpoint import plate_endpoints
+from protocol.messages import Well
 from protocol.profiles import PROFILES
 from tests.make import HI, NOON, make_well, make_wells
 
@@ -196,6 +198,16 @@ def test_a_row_that_could_not_be_read_is_in_no_figure() -> None:
     assert found.distribution[0] == 0
     assert found.statistics is not None
     assert found.statistics.n == 7
+
+
+def test_a_row_that_may_be_far_off_is_in_no_figure_but_counts_once_its_well_is_judged() -> None:
+    doubtful = Well(Call.FLOWING, 0.55, {Call.FLOWING: 0.55, Call.BUTTON: 0.45}, ("low_confidence",))
+    for judged, sera_found in ((doubtful, 7), (make_well("button", 1.0), 8)):
+        endpoints = plate_endpoints(make_wells({"A": 4}) | {"A7": judged}, HI)
+        found = summarise("S-1001", "NDV", [make_run(1, endpoints=endpoints)])
+        assert (found.sera, found.unread, found.distribution[7]) == (sera_found, 8 - sera_found, 0)
+        assert found.statistics is not None
+        assert found.statistics.n == sera_found
 
 
 def test_a_plate_without_any_endpoint_is_eight_unread_sera() -> None:
