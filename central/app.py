@@ -27,6 +27,7 @@ from central.mail import mailer_of
 from central.parts import Parts, provide_parts
 from central.people.access import authorise
 from central.people.auth import People
+from central.people.oidc import provider_of
 from central.people.tokens import TokenKey
 from central.results import images
 from central.results.live import Live
@@ -63,13 +64,14 @@ def create_app(
         people = People(engine, TokenKey.load(settings.data_dir), now, Seal.load(settings.data_dir))
         stack.push_async_callback(cancelled, asyncio.create_task(images.kept_swept(settings.images_dir)))
         mailer = mailer_of(settings.smtp_url, settings.mail_from)
+        provider = provider_of(settings, now)
         if not with_ingest:
-            return Parts(settings, engine, people, live, now, accounts, None, mailer)
+            return Parts(settings, engine, people, live, now, accounts, None, mailer, provider)
         mosquitto = await stack.enter_async_context(broker.running(settings, engine))
         ingest = await stack.enter_async_context(
             run_ingest(engine, mosquitto, now=now, on_runs=lambda new: _announce(live, new))
         )
-        parts = Parts(settings, engine, people, live, now, mosquitto, ingest, mailer)
+        parts = Parts(settings, engine, people, live, now, mosquitto, ingest, mailer, provider)
         await stack.enter_async_context(deliveries_running(parts.desk, now))
         return parts
 

@@ -18,6 +18,7 @@ from central.intake.mqtt import Ingest
 from central.mail import Mailer
 from central.people.auth import People
 from central.people.callers import DeviceCaller, KeyCaller, Origin, Person
+from central.people.oidc import Provider
 from central.people.sites import Sites
 from central.results.followers import Followers
 from central.results.live import Live
@@ -39,6 +40,7 @@ class Parts:
     broker: Broker | None
     ingest: Ingest | None
     mailer: Mailer | None = None
+    provider: Provider | None = None
     rates: Rates = field(default_factory=Rates)
     followers: Followers = field(default_factory=Followers)
 

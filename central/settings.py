@@ -17,6 +17,9 @@ SAMPLES: Final = frozenset(
     | {"password", "passwort", "letmein", "wellread", "postgres", "admin", "default", "test", "todo", "xxx", "..."}
 )
 _SECRET: Final = re.compile(r"password|secret")
+_PROVIDER: Final = re.compile(
+    r"https://[^/?#@\s]+(/[^?#\s]*)?$|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^?#\s]*)?$"
+)
 _IN_URL: Final = re.compile(r"://[^/@:\s]*:([^@\s]*)@")
 
 
@@ -68,6 +71,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mail_from: str = ""
     """With `smtp_url`: the address that letters are from."""
 
+    oidc_issuer: str = ""
+    """OpenID Connect provider by which people may sign in, as `https://login.laboratory.example`; empty for none."""
+
+    oidc_client_id: str = ""
+    """With `oidc_issuer`: who central is there."""
+
+    oidc_client_secret: str = ""
+    """With `oidc_issuer`: central's password there; empty for a public client, which PKCE protects."""
+
+    oidc_client_secret_file: str = ""
+    """The file that holds it, instead of `oidc_client_secret`."""
+
+    oidc_title: str = ""
+    """With `oidc_issuer`: what the button on the sign-in page calls it; empty for its host name."""
+
     delivery_folders: str = ""
     """Folders below which delivery rules may put files, separated by commas; empty for `deliveries` in `data_dir`."""
 
@@ -118,7 +136,21 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except msgspec.ValidationError as error:
         raise ValueError(f"bad setting: {error}") from error
     refuse_samples(settings)
+    _check_provider(settings)
     return settings
+
+
+def _check_provider(settings: Settings) -> None:
+    """ValueError where what is said of an OpenID provider does not fit together."""
+    issuer = settings.oidc_issuer
+    if not issuer:
+        return
+    if not _PROVIDER.match(issuer):
+        raise ValueError(f"{PREFIX}OIDC_ISSUER {issuer[:80]!r} (expected https://…; http:// for this machine only)")
+    if not settings.oidc_client_id:
+        raise ValueError(f"{PREFIX}OIDC_ISSUER without {PREFIX}OIDC_CLIENT_ID (expected both)")
+    if settings.oidc_client_secret_file and not Path(settings.oidc_client_secret_file).is_file():
+        raise ValueError(f"{PREFIX}OIDC_CLIENT_SECRET_FILE {settings.oidc_client_secret_file!r} is no file")
 
 
 def refuse_samples(settings: Settings) -> None:

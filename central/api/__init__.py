@@ -15,6 +15,8 @@ from central.api import (
     deliveries,
     devices,
     events,
+    forgotten,
+    identities,
     images,
     keys,
     letters,
@@ -66,7 +68,11 @@ ROUTERS: Final = (
                 route_handlers=[people.post_token, people.post_refresh, people.delete_token, people.get_me],
                 tags=["People"],
             ),
-            Router("/", route_handlers=[*sessions.HANDLERS, *users.HANDLERS], tags=["People"]),
+            Router(
+                "/",
+                route_handlers=[*sessions.HANDLERS, forgotten.post_forgotten, *users.HANDLERS, *identities.HANDLERS],
+                tags=["People"],
+            ),
             Router("/", route_handlers=[*keys.HANDLERS, *sites.HANDLERS], tags=["Keys and sites"]),
             Router("/", route_handlers=review.HANDLERS, tags=["Review"]),
             Router(

@@ -11,7 +11,7 @@ from litestar.params import JSONBody, PathParameter
 from central.api.paths import missing
 from central.api.sessions import UUID
 from central.db import reading
-from central.mail import MailError
+from central.mail import Mailer, MailError
 from central.parts import CentralRequest, Parts, Wired, actor_of
 from central.people import second_factor
 from central.people.directory import UserRow, held_about, list_users
@@ -120,12 +120,19 @@ async def link_out(parts: Parts, user_id: str, link: Link) -> LinkOut:
         (row,) = await list_users(connection, user_id)
     if parts.mailer is None or row.email is None:
         return LinkOut(user_id, address, link.expires_at)
-    try:
-        await parts.mailer.send(row.email, *letter_of(link, address))
-    except MailError as error:
-        log.warning("mail_failed", user=user_id, reason=str(error))
+    if not await mailed(parts.mailer, user_id, row.email, link, address):
         return LinkOut(user_id, address, link.expires_at)
     return LinkOut(user_id, None, link.expires_at, mailed=True)
+
+
+async def mailed(mailer: Mailer, user_id: str, email: str, link: Link, address: str) -> bool:
+    """Whether the link went out by e-mail; the log says why not."""
+    try:
+        await mailer.send(email, *letter_of(link, address))
+    except MailError as error:
+        log.warning("mail_failed", user=user_id, reason=str(error))
+        return False
+    return True
 
 
 def letter_of(link: Link, address: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from central.dashboard.fields import FORM
 from central.dashboard.pages import page
 from central.db import reading
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
-from central.people import laboratories, second_factor
+from central.people import identities, laboratories, second_factor
 from central.people.directory import list_users
 from central.people.keys import list_keys, revoke_key
 from central.people.permissions import ADMINS, ROLES, SCOPES
@@ -137,6 +137,15 @@ async def post_user_codes(
     return Redirect("/people", status_code=303)
 
 
+@post("/people/{user_id:str}/unlink", access=ADMINS, include_in_schema=False)
+async def post_user_unlink(
+    request: CentralRequest, parts: Wired, user_id: UserPath, data: Annotated[ReasonForm, FORM]
+) -> Redirect:
+    """No provider signs this person in any more."""
+    await identities.unlink(parts.engine, user_id, actor=actor_of(request), now=parts.now(), reason=data.reason or None)
+    return Redirect("/people", status_code=303)
+
+
 @get("/keys", access=ADMINS, include_in_schema=False)
 async def get_keys_page(request: CentralRequest, parts: Wired) -> Template:
     """Every key, and a form for one more."""
@@ -231,6 +240,7 @@ HANDLERS: Final = (
     post_user,
     post_user_link,
     post_user_codes,
+    post_user_unlink,
     get_keys_page,
     post_key_form,
     post_key_revoke_form,

@@ -78,6 +78,7 @@ async def _join_page(parts: Parts, code: str, message: str = "", status_code: in
     except LinkError as error:
         message, status_code = str(error), 404
     context = {"name": name, "code": code, "message": message, "person": None}
+    context["elsewhere"] = "" if parts.provider is None else parts.provider.title
     return Template("join.html", context=context, status_code=status_code)
 
 

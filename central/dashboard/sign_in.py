@@ -7,6 +7,7 @@ from litestar import Response, get, post
 from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
+from central.api.forgotten import letter_for
 from central.dashboard.fields import FORM
 from central.parts import CentralRequest, Parts, Wired, actor_of, origin_of, person_of
 from central.people.access import session_cookie
@@ -26,10 +27,18 @@ class SignInForm(msgspec.Struct, frozen=True):
     next: Annotated[str, msgspec.Meta(max_length=2000)] = "/"
 
 
+class ForgottenForm(msgspec.Struct, frozen=True):
+    """Who forgot a password."""
+
+    name: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
 @get("/sign-in", access=ANYONE, include_in_schema=False)
-async def get_sign_in(next_page: Annotated[str, QueryParameter(name="next", max_length=2000)] = "/") -> Template:
+async def get_sign_in(
+    parts: Wired, next_page: Annotated[str, QueryParameter(name="next", max_length=2000)] = "/"
+) -> Template:
     """The sign-in page."""
-    return sign_in_page(next_page)
+    return sign_in_page(parts, next_page)
 
 
 @post("/sign-in", access=ANYONE, include_in_schema=False)
@@ -38,14 +47,14 @@ async def post_sign_in(request: CentralRequest, parts: Wired, data: Annotated[Si
     try:
         signed_in = await _signed_in(request, parts, data)
     except CodeNeededError as needed:
-        return sign_in_page(data.next, data.name, ticket=needed.ticket)
+        return sign_in_page(parts, data.next, data.name, ticket=needed.ticket)
     except NotSignedInError as error:
         if data.ticket:
-            return sign_in_page(data.next, data.name, str(error), 401, ticket=data.ticket)
-        return sign_in_page(data.next, data.name, "The name or the password is wrong.", 401)
+            return sign_in_page(parts, data.next, data.name, str(error), 401, ticket=data.ticket)
+        return sign_in_page(parts, data.next, data.name, "The name or the password is wrong.", 401)
     except TooManyTriesError as error:
         wait = f"Too many failed sign-ins. Try again in {error.wait_s:.0f} seconds."
-        return sign_in_page(data.next, data.name, wait, 429)
+        return sign_in_page(parts, data.next, data.name, wait, 429)
     return with_session(parts, signed_in, own_page(data.next))
 
 
@@ -54,6 +63,26 @@ async def _signed_in(request: CentralRequest, parts: Parts, data: SignInForm) ->
     if data.ticket:
         return await parts.people.sign_in_with_code(ticket=data.ticket, code=data.code, kind="pages", origin=origin)
     return await parts.people.sign_in(name=data.name, password=data.password, kind="pages", origin=origin)
+
+
+@get("/forgotten", access=ANYONE, include_in_schema=False)
+async def get_forgotten(parts: Wired) -> Template:
+    """A form for a name; or whom to ask, where no letters are sent."""
+    return _forgotten_page(parts)
+
+
+@post("/forgotten", access=ANYONE, include_in_schema=False, status_code=200)
+async def post_forgotten_form(request: CentralRequest, parts: Wired, data: Annotated[ForgottenForm, FORM]) -> Template:
+    """The same page for every name; what is done about it comes after the answer."""
+    if parts.mailer is None:
+        return _forgotten_page(parts)
+    answer = _forgotten_page(parts, asked=True)
+    answer.background = letter_for(request, parts, data.name)
+    return answer
+
+
+def _forgotten_page(parts: Parts, *, asked: bool = False) -> Template:
+    return Template("forgotten.html", context={"letters": parts.mailer is not None, "asked": asked, "person": None})
 
 
 @post("/sign-out", access=VIEWERS, include_in_schema=False)
@@ -65,8 +94,14 @@ async def post_sign_out(request: CentralRequest, parts: Wired) -> Redirect:
 
 def with_session(parts: Parts, signed_in: SignedIn, page: str) -> Redirect:
     """Go to this page with the session's cookie."""
-    secure = parts.settings.secure_cookies
     answer = Redirect(page, status_code=303)
+    keep_session(parts, answer, signed_in)
+    return answer
+
+
+def keep_session(parts: Parts, answer: Response[Any], signed_in: SignedIn) -> None:
+    """Give the answer the session's cookie."""
+    secure = parts.settings.secure_cookies
     answer.set_cookie(
         key=session_cookie(secure),
         value=signed_in.token,
@@ -75,14 +110,19 @@ def with_session(parts: Parts, signed_in: SignedIn, page: str) -> Redirect:
         secure=secure,
         samesite="strict",
     )
-    return answer
 
 
 def signed_out(parts: Parts) -> Redirect:
-    """Go to the sign-in page without a cookie."""
-    answer = Redirect("/sign-in", status_code=303)
-    answer.delete_cookie(session_cookie(parts.settings.secure_cookies))
+    """Go to the sign-in page without a cookie, and with nothing of ours kept in the browser."""
+    answer = Redirect("/sign-in", status_code=303, headers={"clear-site-data": '"cache", "storage"'})
+    drop_cookie(parts, answer, session_cookie(parts.settings.secure_cookies))
     return answer
+
+
+def drop_cookie(parts: Parts, answer: Response[Any], name: str) -> None:
+    """Take a cookie away. A browser ignores what a `__Host-` cookie is set to, and so its end, without `Secure`."""
+    secure = parts.settings.secure_cookies
+    answer.set_cookie(key=name, value="", max_age=0, httponly=True, secure=secure, samesite="strict")
 
 
 def own_page(address: str) -> str:
@@ -92,8 +132,9 @@ def own_page(address: str) -> str:
 
 
 def sign_in_page(
-    next_page: str, name: str = "", message: str = "", status_code: int = 200, *, ticket: str = ""
+    parts: Parts, next_page: str, name: str = "", message: str = "", status_code: int = 200, *, ticket: str = ""
 ) -> Template:
     """The form; with a ticket it asks for the one-time code only."""
     context = {"next": own_page(next_page), "name": name, "message": message, "ticket": ticket, "person": None}
+    context["elsewhere"] = "" if parts.provider is None else parts.provider.title
     return Template("sign-in.html", context=context, status_code=status_code)

@@ -39,6 +39,10 @@ from central.tables import users
 __all__ = ["DeviceCaller", "KeyCaller", "NotSignedInError", "People", "Person", "TooManyTriesError", "reauthenticate"]
 
 _WRONG: Final = "name or password is wrong"
+_NO_PASSWORD: Final = (
+    "this needs a password, and you have none here: ask an administrator for a link to set one (you go on signing in "
+    "elsewhere as before)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,18 @@ class People:
         self._charge(row.name, origin)
         await self._use_code(row, code, origin)
         self._throttle.succeeded(row.name, origin.address)
-        return await self.begin(row.id, kind, "password+totp", origin)
+        return await self.begin(row.id, kind, "oidc+totp" if claims.session_id == "oidc" else "password+totp", origin)
+
+    async def sign_in_elsewhere(self, row: Row[Any], origin: Origin) -> SignedIn:
+        """A page's session for whom a provider knows; CodeNeededError where the person has one-time codes."""
+        if row.totp_confirmed_at is not None:
+            raise CodeNeededError(self._ticket(row.id, "oidc"))
+        return await self.begin(row.id, "pages", "oidc", origin)
 
     async def prove(self, person: Person, *, password: str, code: str | None, origin: Origin) -> Proof:
         """Prove once more that it is this person; NotSignedInError or TooManyTriesError otherwise."""
+        if not person.has_password:
+            raise NotSignedInError(_NO_PASSWORD)
         _, proof = await self._prove(person.name, users.c.id, person.id, password=password, code=code, origin=origin)
         return proof
 
@@ -114,12 +126,12 @@ class People:
         access = self._token(found.user_id, "api", found.session_id)
         return SignedIn(found.user_id, found.session_id, access, found.token)
 
-    async def of_token(self, token: str, audience: Kind) -> Person:
+    async def of_token(self, token: str, audience: Kind, *, seen: bool = True) -> Person:
         """Whom a token speaks for, with the role of this moment; NotSignedInError if it does not hold."""
         claims = self.key.read(token, audience, self._now())
         if claims is None:
             raise NotSignedInError("the sign-in is not valid or has expired")
-        return await person_of_session(self._engine, claims, audience, self._now())
+        return await person_of_session(self._engine, claims, audience, self._now(), seen=seen)
 
     async def sign_out(self, person: Person, actor: Actor) -> None:
         """End the session that this person speaks through."""
@@ -142,6 +154,10 @@ class People:
     def _token(self, user_id: str, kind: Kind, session_id: str) -> str:
         return self.key.issue(user_id, kind, self._now(), session_id=session_id)
 
+    def _ticket(self, user_id: str, first: Literal["password", "oidc"]) -> str:
+        """What the form of the code carries: who it is, and what was proved already."""
+        return self.key.issue(user_id, "ticket", self._now(), session_id=first)
+
     async def _prove(
         self,
         account: str,
@@ -161,14 +177,14 @@ class People:
         stored = None if row is None or row.disabled_at is not None else row.password_hash
         good = await anyio.to_thread.run_sync(verify_password, stored, password, limiter=self._comparisons)
         if row is None or not good:
-            await self._note_failure(None if row is None else row.id, "password", origin)
+            await self.note_failure(None if row is None else row.id, "password", origin)
             raise NotSignedInError(_WRONG)
         if row.totp_confirmed_at is None:
             self._throttle.succeeded(account, origin.address)
             return row, "password"
         if not code:
             self._throttle.take_back(account, origin.address)  # no more than that: codes are guessed too
-            raise CodeNeededError(self.key.issue(row.id, "ticket", self._now(), session_id="none"))
+            raise CodeNeededError(self._ticket(row.id, "password"))
         await self._use_code(row, code, origin)
         self._throttle.succeeded(account, origin.address)
         return row, "password+totp"
@@ -189,7 +205,7 @@ class People:
             except SealError as error:
                 raise NotSignedInError(str(error)) from error
         if step is None or not await self._used(row.id, step):
-            await self._note_failure(row.id, "code", origin)
+            await self.note_failure(row.id, "code", origin)
             raise NotSignedInError("the one-time code is wrong or was used (expected the one that is shown now)")
 
     async def _used(self, user_id: str, step: int) -> bool:
@@ -199,7 +215,7 @@ class People:
         async with transaction(self._engine) as connection:
             return (await connection.execute(use)).rowcount == 1
 
-    async def _note_failure(self, user_id: str | None, what: str, origin: Origin) -> None:
+    async def note_failure(self, user_id: str | None, what: str, origin: Origin) -> None:
         """In the audit trail: the account's id, never the name that was typed, which may be a password."""
         who = Actor("system", "nobody", origin.address, origin.request_id)
         failed = Change("user.sign_in_failed", "user", user_id or "unknown", new={"wrong": what})
@@ -224,5 +240,5 @@ async def reauthenticate(
     counts like a failed sign-in, and a code that signed signs nothing else.
     """
     proof = await people.prove(person, password=password, code=code, origin=Origin(address))
-    assert proof != "oidc"
+    assert proof in ("password", "password+totp"), f"{proof} signs nothing"
     return proof

@@ -8,7 +8,7 @@ from central.people.sites import Sites
 from central.people.tokens import Claims
 
 # What a person brought when signing in; a code by itself is never enough.
-Proof = Literal["password", "password+totp", "oidc"]
+Proof = Literal["password", "password+totp", "oidc", "oidc+totp"]
 
 
 class NotSignedInError(Exception):
@@ -16,7 +16,7 @@ class NotSignedInError(Exception):
 
 
 class CodeNeededError(NotSignedInError):
-    """The password is right, and this person's one-time code is asked for; `ticket` says so for five minutes."""
+    """The first proof is good, and this person's one-time code is asked for; `ticket` says so for five minutes."""
 
     def __init__(self, ticket: str) -> None:
         """`ticket` goes into the form that asks for the code."""
@@ -38,7 +38,8 @@ class Person:
     """A signed-in user and whose things they see.
 
     `session` is set when a cookie said so, and a form then needs its CSRF token. `session_id` is set either way.
-    `has_code`: a one-time code is asked for whenever this person signs in or signs.
+    `has_code`: a one-time code is asked for whenever this person signs in or signs. `has_password`: not so of who
+    signs in at a provider alone.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Person:
     session: Claims | None = None
     session_id: str = ""
     has_code: bool = False
+    has_password: bool = True
 
 
 @dataclass(frozen=True, slots=True)

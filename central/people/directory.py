@@ -15,7 +15,7 @@ MAX_ENTRIES = 10_000
 
 
 class UserRow(msgspec.Struct, frozen=True):
-    """An account, without anything secret."""
+    """An account, without anything secret; `elsewhere` where a provider signs the person in."""
 
     id: str
     name: str
@@ -27,6 +27,7 @@ class UserRow(msgspec.Struct, frozen=True):
     site_ids: tuple[str, ...]
     has_password: bool
     second_factor: bool
+    elsewhere: bool
 
 
 async def list_users(connection: AsyncConnection, user_id: str | None = None) -> tuple[UserRow, ...]:
@@ -34,6 +35,7 @@ async def list_users(connection: AsyncConnection, user_id: str | None = None) ->
     belonging: dict[str, list[str]] = {}
     for row in await connection.execute(select(memberships).order_by(memberships.c.site_id)):
         belonging.setdefault(row.user_id, []).append(row.site_id)
+    linked = set(await connection.scalars(select(identities.c.user_id)))
     query = select(users).order_by(users.c.name)
     if user_id is not None:
         query = query.where(users.c.id == user_id)
@@ -44,6 +46,7 @@ async def list_users(connection: AsyncConnection, user_id: str | None = None) ->
             site_ids=tuple(belonging.get(row.id, ())),
             has_password=row.password_hash is not None,
             second_factor=row.totp_confirmed_at is not None,
+            elsewhere=row.id in linked,
         )
         for row in await connection.execute(query)
     )

@@ -49,13 +49,18 @@ async def make_link(engine: AsyncEngine, user_id: str, *, actor: Actor, now: dat
         row = (await connection.execute(select(users).where(users.c.id == user_id))).one_or_none()
         if row is None or row.erased_at is not None:
             raise UnknownUserError(f"no user {user_id!r} here")
-        kind: Kind = "invite" if row.password_hash is None else "reset"
-        link = Link(secrets.token_urlsafe(32), kind, now + GOOD_FOR[kind])
-        values = {"code_sha256": _sha256(link.code), "kind": kind, "user_id": user_id, "created_by": actor.id}
-        made = insert_into(invitations).values(values | {"created_at": now, "expires_at": link.expires_at})
-        await connection.execute(made)
-        entry = Change(f"user.{kind}", "user", user_id, new={"link_until": link.expires_at})
-        await record(connection, actor, [entry], now)
+        return await put_link(connection, row, actor=actor, now=now)
+
+
+async def put_link(connection: AsyncConnection, row: Row[Any], *, actor: Actor, now: datetime) -> Link:
+    """A link for the person of this row; last in the caller's transaction."""
+    kind: Kind = "invite" if row.password_hash is None else "reset"
+    link = Link(secrets.token_urlsafe(32), kind, now + GOOD_FOR[kind])
+    values = {"code_sha256": _sha256(link.code), "kind": kind, "user_id": row.id, "created_by": actor.id}
+    made = insert_into(invitations).values(values | {"created_at": now, "expires_at": link.expires_at})
+    await connection.execute(made)
+    entry = Change(f"user.{kind}", "user", row.id, new={"link_until": link.expires_at})
+    await record(connection, actor, [entry], now)
     return link
 
 

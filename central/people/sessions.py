@@ -56,12 +56,17 @@ async def begin(
     return session_id
 
 
-async def person_of_session(engine: AsyncEngine, claims: Claims, kind: Kind, now: datetime) -> Person:
-    """Whom a session speaks for, with the role and sites of this moment: one query. NotSignedInError if it is over."""
+async def person_of_session(
+    engine: AsyncEngine, claims: Claims, kind: Kind, now: datetime, *, seen: bool = True
+) -> Person:
+    """Whom a session speaks for, with the role and sites of this moment: one query. NotSignedInError if it is over.
+
+    `seen` counts as a use of it; an open stream that looks whether it may go on is none.
+    """
     query = (
         select(
             *(sessions.c[name] for name in ("user_id", "kind", "last_seen_at", "expires_at", "ended_at")),
-            *(users.c[name] for name in ("name", "role", "disabled_at", "totp_confirmed_at")),
+            *(users.c[name] for name in ("name", "role", "disabled_at", "totp_confirmed_at", "password_hash")),
             memberships.c.site_id,
         )
         .join(users, users.c.id == sessions.c.user_id)
@@ -77,7 +82,7 @@ async def person_of_session(engine: AsyncEngine, claims: Claims, kind: Kind, now
         raise NotSignedInError("signed out")
     if now >= min(row.expires_at, row.last_seen_at + IDLE[kind]):
         raise NotSignedInError("the sign-in has expired")
-    if now - row.last_seen_at >= SEEN_EVERY:
+    if seen and now - row.last_seen_at >= SEEN_EVERY:
         await _seen(engine, claims.session_id, now)
     return Person(
         id=row.user_id,
@@ -87,6 +92,7 @@ async def person_of_session(engine: AsyncEngine, claims: Claims, kind: Kind, now
         session=claims if kind == "pages" else None,
         session_id=claims.session_id,
         has_code=row.totp_confirmed_at is not None,
+        has_password=row.password_hash is not None,
     )
 
 

@@ -5,6 +5,7 @@ call itself; the test counts the entries that this call wrote.
 """
 
 import base64
+from dataclasses import replace as replaced
 from typing import Any, Final
 
 import httpx
@@ -13,10 +14,12 @@ from sqlalchemy import insert, select, update
 
 from central.db import reading, transaction
 from central.intake.ingest import ingest
+from central.people.oidc import Provider
 from central.people.totp import STEP_S, code_at
 from central.tables import alarms, deliveries, sites, tests
 from tests.central.audit.ground import WHY, Example, Ground
 from tests.central.deliveries.test_api import a_placed_delivery
+from tests.central.notices.examples import EXAMPLES as OF_NOTICES
 from tests.central.web import PASSWORD, bearer
 from tests.central.wire import make_delivery
 from tests.make import HI, NOON, make_reading_id, replace
@@ -147,6 +150,18 @@ async def on_anna(ground: Ground, method: str, what: str = "", body: Any = None)
     return await ground.call(method, f"/users/{user_id}{what}", json=body or {})
 
 
+async def linked(ground: Ground, *, then: str) -> httpx.Response:
+    """Somebody whom a provider signs in from now on, or not any more."""
+    parts = ground.client.app.state.parts
+    ground.client.app.state.parts = replaced(parts, provider=Provider("https://o.example", "c", "", "", now=parts.now))
+    user_id = await anna(ground)
+    body = {"subject": "a-17", "reason": "seen there"}
+    answer = await ground.call("POST", f"/users/{user_id}/identities", json=body)
+    if then == "link":
+        return answer
+    return await ground.call("DELETE", f"/users/{user_id}/identities", params={"reason": "left"})
+
+
 async def join(ground: Ground) -> httpx.Response:
     made = await ground.made("/users", {"name": "anna", "role": "viewer", "site_ids": ["main"]})
     body = {"code": made["link"].rsplit("/", 1)[1], "new_password": "another horse that reads"}
@@ -228,6 +243,7 @@ async def retry_delivery(ground: Ground) -> httpx.Response:
 
 
 EXAMPLES: Final[dict[str, Example]] = {
+    **OF_NOTICES,
     "POST /api/v1/claims": lambda on: on.call("POST", "/claims", json={"name": "Bench 2"}),
     "POST /api/v1/enrolments": enrol,
     "POST /api/v1/devices/{device_id}/revoke": lambda on: on.call("POST", "/devices/bench-1/revoke"),
@@ -243,6 +259,8 @@ EXAMPLES: Final[dict[str, Example]] = {
         "POST", "/users", json={"name": "anna", "role": "viewer", "site_ids": ["main"]}
     ),
     "PATCH /api/v1/users/{user_id}": lambda on: on_anna(on, "PATCH", body={"role": "operator"}),
+    "POST /api/v1/users/{user_id}/identities": lambda on: linked(on, then="link"),
+    "DELETE /api/v1/users/{user_id}/identities": lambda on: linked(on, then="unlink"),
     "POST /api/v1/users/{user_id}/link": lambda on: on_anna(on, "POST", "/link"),
     "POST /api/v1/users/{user_id}/erase": lambda on: on_anna(on, "POST", "/erase", {"reason": "asked for it"}),
     "POST /api/v1/keys": lambda on: on.call("POST", "/keys", json=KEY),
@@ -287,6 +305,7 @@ EXAMPLES: Final[dict[str, Example]] = {
 # What changes something and is no change of ours to account for, and why.
 WITHOUT_ENTRY: Final[dict[str, str]] = {
     "POST /api/v1/tokens/refresh": "a session goes on; that it began has its entry, and so has a token that came twice",
+    "POST /api/v1/password-links/forgotten": "nobody is looked for before the answer; the link that goes out has one",
     "POST /api/v1/users/me/second-factor": "nothing is asked for until a code was confirmed, which has its entry",
     "PUT /api/v1/images/{sha256}": "the picture's row says device and time, and nothing ever changes it",
     "POST /api/v1/worklists/preview": "it looks, and writes nothing",
