@@ -46,6 +46,7 @@ docs: $(VENV)/.dev ## Make the generated pages and example files anew
 	@$(BIN)/python -m protocol.asyncapi > docs/asyncapi.json
 	@$(BIN)/python -m central.people.page docs/permissions.md
 	@$(BIN)/python -m models.training.reading_page
+	@$(BIN)/python -m tests.central.deliveries.sayings
 	@$(BIN)/python -m tests.faults.table
 	@$(BIN)/python -m tests.security.table
 

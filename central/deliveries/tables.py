@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from central.deliveries.cells import FIELDS, Value, guarded, number_text, time_text, well_text
+from central.deliveries.cells import FIELDS, Value, guarded, judged, number_text, time_text, well_text
 from central.deliveries.dialect import Column, Dialect
 from central.deliveries.results import PlateResult, Results
 from protocol.plate import parse_well
@@ -36,11 +36,23 @@ def rows(dialect: Dialect, results: Results) -> Iterator[dict[str, Value]]:
                 yield values
 
 
+def without_required(dialect: Dialect, plate: PlateResult) -> Iterator[tuple[str, list[str]]]:
+    """(`well A1` or `row A`, the fields that it lacks) of each line that is left out because of them."""
+    required = [column.field for column in dialect.columns if column.required] if dialect.shape == "table" else []
+    for each in _things(dialect, plate) if required else ():
+        lacks = [name for name in required if FIELDS[dialect.source][name](plate, each) is None]
+        if lacks:
+            what = {"wells": "well", "titres": "row", "plates": "the plate"}[dialect.source]
+            name = getattr(each, "well", None) or getattr(each, "row", None)
+            yield (f"{what} {name}" if name else what), lacks
+
+
 def _things(dialect: Dialect, plate: PlateResult) -> Sequence[Any]:
-    """What has a line: wells that were read and are used for something, or sera with an endpoint; or all of them."""
+    """What has a line: wells that were read and are used for something, sera with an endpoint, a plate of which a well
+    says something; or all of them."""
     say = dialect.missing == "say"
     if dialect.source == "plates":
-        return (None,)
+        return (None,) if say or any(plate.sort_of(well) != "invalid" for well in judged(plate)) else ()
     if dialect.source == "titres":
         return [row for row in plate.rows if say or row.endpoint is not None]
     used = [well for well in plate.wells if well.role != "unused" and (say or well.call.is_read)]

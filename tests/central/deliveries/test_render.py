@@ -51,7 +51,7 @@ def test_a_dialect_that_refuses_what_is_missing_names_it(dialect: Dialect) -> No
         render(strict, make_results())
 
 
-@pytest.mark.parametrize("name", ["labware", "titres", "standard", "wells", "openelis"])
+@pytest.mark.parametrize("name", ["labware", "titres", "standard", "wells", "openelis", "summary"])
 def test_a_plate_that_nobody_could_read_counts_nothing(name: str) -> None:
     dialect = shipped()[name]
     rest = lines(dialect, render(dialect, make_results(ALL_LOST)).content)[1:]
