@@ -13,6 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
 from central.dashboard.pages import frame
+from central.web.examples import with_examples
 from central.web.problems import PROBLEM_TYPE, Problem
 
 _DESCRIPTION: Final = """\
@@ -29,12 +30,64 @@ _REFUSAL: Final = {
 }
 
 
+# What anyone may send, who can have no names for requests.
+_OPEN: Final = ("/api/v1/tokens", "/api/v1/enrolments", "/api/v1/password-links", "/api/v1/invitations")
+_IDEMPOTENCY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A name for this very request, of your own making: sent again, it is answered as the first time.",
+    "schema": {
+        "type": "string",
+        "pattern": "^[\\x23-\\x7e]{1,255}$",
+        "examples": ["0f8fad5b-d9cb-469f-a165-70867728950e"],
+    },
+}
+
+
 class _Document(JsonRenderPlugin):
     """The framework describes refusals of its own shape; ours are problems, and every operation may end in one."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The document with our refusals in it."""
-        return super().render(request, with_problems(openapi_schema))
+        """The document with our refusals, request headers and examples in it; it is made once."""
+        if self._written is None:
+            self._written = super().render(request, complete(openapi_schema))
+        return self._written
+
+    _written: bytes | None = None
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as it is served."""
+    return with_examples(with_headers(with_problems(_mended(document))))
+
+
+def _mended(said: Any) -> Any:
+    """The framework says of `tuple[X, ...]` that an item is an X or anything, but not both: so nothing would be one."""
+    if isinstance(said, list):
+        return [_mended(each) for each in said]
+    if not isinstance(said, dict):
+        return said
+    found = {name: _mended(value) for name, value in said.items()}
+    if isinstance(found.get("oneOf"), list) and {} in found["oneOf"]:
+        (kind,) = [each for each in found.pop("oneOf") if each]
+        return found | kind
+    return found
+
+
+def with_headers(document: dict[str, Any]) -> dict[str, Any]:
+    """The same document with what any request of a kind may carry."""
+    paths = {
+        path: {method: _with_header(path, method, found) for method, found in item.items()}
+        for path, item in document["paths"].items()
+    }
+    return document | {"paths": paths}
+
+
+def _with_header(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
+    if method != "post" or not path.startswith("/api/v1/") or path.startswith(_OPEN):
+        return operation
+    return operation | {"parameters": [*(operation.get("parameters") or ()), _IDEMPOTENCY]}
 
 
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:
@@ -42,14 +95,38 @@ def with_problems(document: dict[str, Any]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
     paths = {
         path: {
-            method: found
-            | {"responses": {k: r for k, r in found["responses"].items() if k < "400"} | {"default": _REFUSAL}}
+            method: found | {"responses": _answers(path, method, found["responses"]) | {"default": _REFUSAL}}
             for method, found in item.items()
         }
         for path, item in document["paths"].items()
     }
     kept = document["components"] | {"schemas": document["components"].get("schemas", {}) | components}
     return document | {"paths": paths, "components": kept}
+
+
+def _answers(path: str, method: str, said: dict[str, Any]) -> dict[str, Any]:
+    """The answers that are no refusals. What is no JSON is said as what it is, and no body as none."""
+    kind = next((kind for prefix, kind in _KINDS.items() if method == "get" and path.startswith(prefix)), None)
+    found = {}
+    for status, answer in said.items():
+        schemas = [each.get("schema") for each in answer.get("content", {}).values()]
+        without = {name: value for name, value in answer.items() if name != "content"}
+        if status >= "400":
+            continue
+        if kind is not None:
+            found[status] = without | {"content": {kind: {"schema": {"type": "string"}}}}
+        else:
+            found[status] = without if {"type": "null"} in schemas else answer
+    if method == "get" and path.startswith("/api/v1/") and kind is None:
+        found["304"] = {"description": "The caller has it: `If-None-Match` names its `ETag`."}
+    return found
+
+
+_KINDS: Final = {
+    "/api/v1/events": "text/event-stream",
+    "/api/v1/changes/events": "text/event-stream",
+    "/api/v1/images/": "image/*",
+}
 
 
 class _ApiPage(OpenAPIRenderPlugin):
