@@ -24,6 +24,7 @@ from central.fleet.broker_child import cancelled
 from central.intake.ingest import NewRun
 from central.intake.mqtt import run_ingest
 from central.mail import mailer_of
+from central.notices.running import Watch, notices_running
 from central.parts import Parts, provide_parts
 from central.people.access import authorise
 from central.people.auth import People
@@ -73,6 +74,15 @@ def create_app(
         )
         parts = Parts(settings, engine, people, live, now, mosquitto, ingest, mailer, provider)
         await stack.enter_async_context(deliveries_running(parts.desk, now))
+        watch = Watch(
+            desk=parts.desk,
+            mailer=mailer,
+            counts=parts.notices,
+            url=parts.public_url,
+            now=now,
+            hears=lambda: any(link.connected for link in ingest.links),
+        )
+        await stack.enter_async_context(notices_running(watch))
         return parts
 
     def _announce(live: Live, new: Sequence[NewRun]) -> None:

@@ -16,6 +16,7 @@ from central.deliveries.places import Bounds, parse_domains, parse_networks
 from central.fleet.broker import Broker
 from central.intake.mqtt import Ingest
 from central.mail import Mailer
+from central.notices.standing import OpenCounts
 from central.people.auth import People
 from central.people.callers import DeviceCaller, KeyCaller, Origin, Person
 from central.people.oidc import Provider
@@ -42,6 +43,7 @@ class Parts:
     mailer: Mailer | None = None
     provider: Provider | None = None
     rates: Rates = field(default_factory=Rates)
+    notices: OpenCounts = field(default_factory=OpenCounts)
     followers: Followers = field(default_factory=Followers)
 
     @property

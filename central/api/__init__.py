@@ -21,10 +21,12 @@ from central.api import (
     keys,
     letters,
     lists,
+    notices,
     operations,
     people,
     plates,
     profiles,
+    quality,
     results,
     review,
     runs,
@@ -83,7 +85,8 @@ ROUTERS: Final = (
             Router("/", route_handlers=deliveries.HANDLERS, tags=["Deliveries"]),
             Router("/", route_handlers=controls.HANDLERS, tags=["Controls"]),
             Router("/", route_handlers=profiles.HANDLERS, tags=["Assay profiles"]),
-            Router("/", route_handlers=statistics.HANDLERS, tags=["Statistics"]),
+            Router("/", route_handlers=[*statistics.HANDLERS, *quality.HANDLERS], tags=["Statistics"]),
+            Router("/", route_handlers=notices.HANDLERS, tags=["Notices"]),
             Router(
                 "/", route_handlers=[letters.get_dead_letters, letters.get_dead_letter_payload], tags=["Dead letters"]
             ),

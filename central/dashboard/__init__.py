@@ -1,6 +1,7 @@
 """The pages that people see, rendered on the server; every one works without internet and without scripts.
 
-`pages`, `submissions`, `plates`, `worklists`, `waiting`, `trends`, `review`, `assays`, `deliveries`, `people`,
+`pages`, `submissions`, `plates`, `worklists`, `waiting`, `trends`, `review`, `assays`, `deliveries`, `notices`,
+`quality`, `people`,
 `administration`, `audit`: one for each part of the work. `fields` what forms are made of, `words` and `bench` what is
 said; `templates/` and `static/` how it looks.
 """
@@ -23,9 +24,11 @@ from central.dashboard import (
     deliveries,
     elsewhere,
     forms,
+    notices,
     pages,
     people,
     plates,
+    quality,
     review,
     sign_in,
     submissions,
@@ -52,6 +55,8 @@ ROUTER: Final = Router(
         audit.get_audit_page,
         *review.HANDLERS,
         *deliveries.HANDLERS,
+        *notices.HANDLERS,
+        *quality.HANDLERS,
         *assays.HANDLERS,
         *people.HANDLERS,
         *administration.HANDLERS,

@@ -32,7 +32,8 @@ def frame(request: CentralRequest, parts: Parts, here: str) -> dict[str, Any]:
     """What every page shows around its content: who is signed in, where we are."""
     person = person_of(request)
     token = "" if person.session is None else parts.people.key.csrf_token(person.session.token_id)
-    return {"person": person, "csrf_token": token, "here": here, "admin": person.role == "admin"}
+    said = {"person": person, "csrf_token": token, "here": here, "admin": person.role == "admin"}
+    return said | {"open_notices": parts.notices.of(person.sites)}
 
 
 def page(request: CentralRequest, parts: Parts, template: str, here: str, **values: Any) -> Template:

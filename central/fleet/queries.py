@@ -126,3 +126,9 @@ async def dead_letter_payload(connection: AsyncConnection, number: int) -> tuple
     query = select(dead_letters.c.digest, dead_letters.c.payload).where(dead_letters.c.number == number)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else (row.digest, row.payload)
+
+
+async def device_names(connection: AsyncConnection, sites: Sites) -> dict[str, str]:
+    """Id → name of every device of these sites, by name."""
+    query = select(devices.c.id, devices.c.name).where(sites.having(devices.c.site_id))
+    return {row.id: row.name for row in await connection.execute(query.order_by(devices.c.name, devices.c.id))}
