@@ -1,38 +1,34 @@
-"""`/api/v1/delivery-rules` and `/deliveries`: what goes where, how far each file has come, and whether it arrived."""
+"""`/api/v1/deliveries`: how far each file has come, what is different in it, and whether it arrived."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Response, get, post, put
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar import Response, get, post
+from litestar.params import JSONBody, QueryParameter
 
+from central.api.delivery_rules import IdPath, MadeOut
 from central.api.paths import Limit, missing, with_query
 from central.db import reading
 from central.deliveries import editing
-from central.deliveries.dialect import Dialect, DialectError, load, shipped
-from central.deliveries.editing import NewRule, NothingToSendError, StaleRuleError, UnknownError
-from central.deliveries.places import Kind, PlaceError
+from central.deliveries.differences import Differences
+from central.deliveries.editing import NothingToSendError, UnknownError
 from central.deliveries.queries import (
     DeliveryRow,
     LogLine,
-    RuleRow,
+    differences_of,
     get_delivery,
     get_file,
-    get_rule,
     list_deliveries,
-    list_rules,
     log_of,
 )
 from central.deliveries.states import DeliveryState, DeliveryStateError
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
-from central.people.permissions import ADMINS, OPERATORS, VIEWERS
+from central.people.permissions import OPERATORS, VIEWERS
 from central.web.problems import ProblemError
-from central.web.revisions import revision_tag, seen_revision, stale
 
-_ID: str = r"^[0-9a-f-]{36}$"
-IdPath = Annotated[str, PathParameter(pattern=_ID, description="Its id.")]
+_ID: Final = r"^[0-9a-f-]{36}$"
 StateFilter = Annotated[
     DeliveryState | None, QueryParameter(name="state", description="Only deliveries that are here.")
 ]
@@ -40,42 +36,6 @@ RuleFilter = Annotated[str | None, QueryParameter(pattern=_ID, description="Only
 Before = Annotated[
     str | None, QueryParameter(pattern=r"^[0-9TZ:.+-]{1,40}_[0-9a-f-]{36}$", description="`next` of the page before.")
 ]
-
-
-class RuleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What goes where. `dialect` names a shipped one; `dialect_toml` is one of the site's own instead.
-
-    `secret` is kept sealed and never shown; left out of a change, the rule keeps the one that it has.
-    """
-
-    title: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-    when: Literal["approved", "by_hand"] = "approved"
-    of: Literal["submission", "test", "plate"] = "test"
-    dialect: Annotated[str, msgspec.Meta(max_length=64, examples=["titres"])] | None = None
-    dialect_toml: Annotated[str, msgspec.Meta(max_length=20_000)] | None = None
-    target_kind: Kind
-    target: dict[str, str | int | None]
-    secret: Annotated[str, msgspec.Meta(min_length=1, max_length=8000)] | None = None
-    enabled: bool = True
-
-
-class NewRuleIn(RuleIn, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A rule of a site."""
-
-    site_id: Annotated[str, msgspec.Meta(max_length=64)] = "main"
-
-
-class RulesOut(msgspec.Struct, frozen=True):
-    """Every rule that the caller sees, by title."""
-
-    items: tuple[RuleRow, ...]
-
-
-class MadeOut(msgspec.Struct, frozen=True):
-    """What was made."""
-
-    id: str
-    url: str
 
 
 class SendIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,99 +52,12 @@ class DeliveriesOut(msgspec.Struct, frozen=True):
 
 
 class DeliveryOut(msgspec.Struct, frozen=True):
-    """One delivery and what happened to it."""
+    """One delivery, what is different in it from the revision before (null in the first), and what happened to it."""
 
     delivery: DeliveryRow
+    differences: Differences | None
     log: tuple[LogLine, ...]
     file_url: str | None
-
-
-class DialectLine(msgspec.Struct, frozen=True):
-    """A shipped dialect."""
-
-    name: str
-    version: int
-    title: str
-    reader: str
-
-
-class DialectsOut(msgspec.Struct, frozen=True):
-    """The shipped dialects, by name."""
-
-    items: tuple[DialectLine, ...]
-
-
-@get("/dialects", access=VIEWERS.with_key("deliveries:read"), summary="List dialects", description="The shipped ones.")
-async def get_dialects() -> DialectsOut:
-    """The shapes that files may have."""
-    return DialectsOut(tuple(DialectLine(d.name, d.version, d.title, d.reader) for d in shipped().values()))
-
-
-@get("/delivery-rules", access=ADMINS, summary="List delivery rules", description="Without their secrets.")
-async def get_rules(request: CentralRequest, parts: Wired) -> RulesOut:
-    """Every rule."""
-    async with reading(parts.engine) as connection:
-        return RulesOut(await list_rules(connection, caller_sites(request)))
-
-
-@post(
-    "/delivery-rules",
-    access=ADMINS,
-    status_code=201,
-    summary="Make a delivery rule",
-    description="From now on what is approved of the site goes there. Nothing is sent of what was approved before.",
-)
-async def post_rule(request: CentralRequest, parts: Wired, data: JSONBody[NewRuleIn]) -> MadeOut:
-    """A rule."""
-    if data.site_id not in caller_sites(request):
-        raise missing("site", data.site_id)
-    try:
-        made = await editing.add_rule(
-            parts.desk, data.site_id, wanted_of(data), actor=actor_of(request), now=parts.now()
-        )
-    except UnknownError as error:
-        raise missing("site", data.site_id) from error
-    except (DialectError, PlaceError) as error:
-        raise ProblemError(422, str(error)) from error
-    return MadeOut(made, f"/api/v1/delivery-rules/{made}")
-
-
-@get("/delivery-rules/{rule_id:str}", access=ADMINS, summary="One delivery rule", description="Without its secret.")
-async def get_one_rule(request: CentralRequest, parts: Wired, rule_id: IdPath) -> Response[RuleRow]:
-    """One rule, with its revision as ETag."""
-    async with reading(parts.engine) as connection:
-        found = await get_rule(connection, rule_id, caller_sites(request))
-    if found is None:
-        raise missing("delivery rule", rule_id)
-    return Response(found, headers={"etag": revision_tag(found.revision)})
-
-
-@put(
-    "/delivery-rules/{rule_id:str}",
-    access=ADMINS,
-    status_code=204,
-    summary="Change a delivery rule",
-    description="Names the revision that was seen (`If-Match`). Files that were made already stay as they are.",
-)
-async def put_rule(request: CentralRequest, parts: Wired, rule_id: IdPath, data: JSONBody[RuleIn]) -> None:
-    """The rule as it is wanted now."""
-    seen = seen_revision(request)
-    try:
-        await editing.change_rule(
-            parts.desk,
-            rule_id,
-            wanted_of(data),
-            seen=seen,
-            sites=caller_sites(request),
-            actor=actor_of(request),
-            now=parts.now(),
-        )
-    except UnknownError as error:
-        raise missing("delivery rule", rule_id) from error
-    except StaleRuleError as error:
-        raise stale(str(error), error.revision) from error
-    except (DialectError, PlaceError) as error:
-        raise ProblemError(422, str(error)) from error
 
 
 @post(
@@ -256,7 +129,8 @@ async def get_one_delivery(request: CentralRequest, parts: Wired, delivery_id: I
         found = await get_delivery(connection, delivery_id, caller_sites(request))
         if found is None:
             raise missing("delivery", delivery_id)
-        return DeliveryOut(found, await log_of(connection, delivery_id), file_url(found))
+        lines = await log_of(connection, delivery_id)
+        return DeliveryOut(found, await differences_of(connection, delivery_id), lines, file_url(found))
 
 
 @get(
@@ -313,34 +187,6 @@ async def _do(act: Any, request: CentralRequest, parts: Parts, delivery_id: str)
         raise ProblemError(409, str(error)) from error
 
 
-def wanted_of(data: RuleIn) -> NewRule:
-    """The rule that is meant; 422 where its dialect is none."""
-    return NewRule(
-        title=data.title,
-        when=data.when,
-        of=data.of,
-        dialect=_dialect(data),
-        target_kind=data.target_kind,
-        target={name: value for name, value in data.target.items() if value is not None},
-        secret=data.secret,
-        enabled=data.enabled,
-    )
-
-
-def _dialect(data: RuleIn) -> Dialect:
-    if (data.dialect is None) == (data.dialect_toml is None):
-        raise ProblemError(422, "dialect and dialect_toml (expected one of the two)")
-    if data.dialect_toml is not None:
-        try:
-            return load(data.dialect_toml)
-        except DialectError as error:
-            raise ProblemError(422, str(error)) from error
-    found = shipped().get(data.dialect or "")
-    if found is None:
-        raise ProblemError(422, f"no dialect {data.dialect!r} (expected one of {', '.join(shipped())})")
-    return found
-
-
 def file_url(row: DeliveryRow) -> str | None:
     """Where a delivery's file is, once it has one."""
     return None if row.content_sha256 is None else f"/api/v1/deliveries/{row.id}/file"
@@ -364,11 +210,6 @@ def cursor_of(text: str) -> tuple[datetime, str]:
 
 
 HANDLERS: Final = (
-    get_dialects,
-    get_rules,
-    post_rule,
-    get_one_rule,
-    put_rule,
     post_delivery,
     get_deliveries,
     get_one_delivery,

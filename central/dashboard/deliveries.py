@@ -6,7 +6,8 @@ import msgspec
 from litestar import Response, get, post
 from litestar.response import Redirect, Template
 
-from central.api.deliveries import Before, IdPath, RuleIn, StateFilter, cursor_of, next_cursor, wanted_of
+from central.api.deliveries import Before, StateFilter, cursor_of, next_cursor
+from central.api.delivery_rules import IdPath, RuleIn, wanted_of
 from central.api.paths import missing, with_query
 from central.dashboard.fields import FORM
 from central.dashboard.pages import page
@@ -15,7 +16,7 @@ from central.deliveries import editing
 from central.deliveries.dialect import DialectError, shipped
 from central.deliveries.editing import UnknownError
 from central.deliveries.places import PlaceError
-from central.deliveries.queries import get_delivery, list_deliveries, list_rules, log_of
+from central.deliveries.queries import differences_of, get_delivery, list_deliveries, list_rules, log_of
 from central.deliveries.states import DeliveryState, DeliveryStateError
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import ADMINS, OPERATORS, VIEWERS
@@ -96,8 +97,17 @@ async def get_delivery_page(request: CentralRequest, parts: Wired, delivery_id: 
         if found is None:
             raise missing("delivery", delivery_id)
         lines = await log_of(connection, delivery_id)
+        different = await differences_of(connection, delivery_id)
+    words = STATE_WORDS[found.state]
     return page(
-        request, parts, "delivery.html", "/deliveries", delivery=found, log=lines, words=STATE_WORDS[found.state]
+        request,
+        parts,
+        "delivery.html",
+        "/deliveries",
+        delivery=found,
+        log=lines,
+        words=words,
+        differences=None if different is None else msgspec.structs.asdict(different),
     )
 
 

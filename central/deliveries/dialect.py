@@ -7,7 +7,7 @@ dialect for a laboratory system: it would be taken for part of a number or a nam
 import re
 import string
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Final, Literal
@@ -25,11 +25,28 @@ _SUFFIXES: Final[dict[Shape, tuple[str, ...]]] = {"asm": (".json",), "xlsx": (".
 # SENAITE's import keeps its own notes in the folder under these names.
 _TAKEN_NAMES: Final = frozenset({"imported.csv", "logs.log"})
 _NAME_FIELDS: Final = frozenset({"submission", "test", "at", "revision", "plate_number", "run_id"})
+# Where a parser says that it stopped: `(at line 3, column 5)`, `at `$.columns[0].places``, `unknown field `x``.
+_AT_LINE: Final = re.compile(r"\(at line (\d+), column \d+\)")
+_AT_FIELD: Final = re.compile(r"at `\$([^`]*)`")
+_NAMED: Final = re.compile(r"(?:unknown|required) field `(\w+)`")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._{}-]+")
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a dialect: where, as a JSON pointer and as a line of its TOML, and what."""
+
+    pointer: str
+    detail: str
+    line: int | None = None
+
+
 class DialectError(ValueError):
-    """A dialect that is not sound: which field, what it is, and what is expected."""
+    """A dialect that is not sound: which fields, what they are, and what is expected."""
+
+    def __init__(self, detail: str, findings: Sequence[Finding] = ()) -> None:
+        """`detail` says the first of the findings, or what they have in common."""
+        super().__init__(detail)
+        self.findings = tuple(findings)
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,80 +92,111 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def load(text: str) -> Dialect:
-    """A dialect from TOML; DialectError says what is wrong with it."""
+    """A dialect from TOML; DialectError says what is wrong with it, line by line."""
     try:
         dialect = msgspec.convert(tomllib.loads(text), Dialect)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise DialectError(f"not a dialect: {error}") from error
-    check(dialect)
+    except tomllib.TOMLDecodeError as error:
+        found = _AT_LINE.search(str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        raise DialectError(f"not a dialect: {error}", [Finding("", f"not TOML: {error}", line)]) from error
+    except msgspec.ValidationError as error:
+        found = _AT_FIELD.search(str(error))
+        named = _NAMED.search(str(error))
+        pointer = "".join(f"/{part}" for part in re.findall(r"\w+", found[1])) if found else ""
+        pointer += f"/{named[1]}" if named else ""
+        raise DialectError(f"not a dialect: {error}", [Finding(pointer, str(error), line_of(text, pointer))]) from error
+    try:
+        check(dialect)
+    except DialectError as error:
+        lines = [Finding(each.pointer, each.detail, line_of(text, each.pointer)) for each in error.findings]
+        raise DialectError(str(error), lines) from error
     return dialect
 
 
+def line_of(text: str, pointer: str) -> int | None:
+    """The line of a dialect's TOML on which a field is written; None where it is not written at all."""
+    _, *parts = pointer.split("/")
+    if not parts:
+        return None
+    at = next((each for each in re.finditer(rf"(?m)^[ \t]*(?:\[+\s*)?{re.escape(parts[0])}\b", text)), None)
+    if at is None:
+        return None
+    place = at.start()
+    if parts[0] == "columns" and len(parts) > 1:
+        columns = [each.start() for each in re.finditer(r"\bfield\s*=", text[place:])]
+        place += columns[int(parts[1])] if int(parts[1]) < len(columns) else 0
+    return text.count("\n", 0, place) + 1
+
+
 def check(dialect: Dialect) -> None:
-    """Refuse a dialect that would write something ambiguous or dangerous."""
-    for finding in (*_of_signs(dialect), *_of_reader(dialect), *_of_shape(dialect)):
-        raise DialectError(f"dialect {dialect.name!r}: {finding}")
-    _check_columns(dialect)
-    _check_file_name(dialect)
+    """Refuse a dialect that would write something ambiguous or dangerous; all that is wrong with it at once."""
+    sources = _of_signs, _of_reader, _of_shape, _of_columns, _of_file_name
+    findings = [Finding(pointer, detail) for each in sources for pointer, detail in each(dialect)]
+    if findings:
+        said = "; ".join(each.detail for each in findings)
+        raise DialectError(f"dialect {dialect.name!r}: {said}", findings)
 
 
-def _of_signs(dialect: Dialect) -> Iterator[str]:
+def _of_signs(dialect: Dialect) -> Iterator[tuple[str, str]]:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", dialect.name) or dialect.version < 1:
-        yield f"name or version {dialect.version} (expected a-z, 0-9 and -, and 1 or more)"
+        yield "/name", f"name or version {dialect.version} (expected a-z, 0-9 and -, and 1 or more)"
     if len(dialect.delimiter) != 1 or dialect.delimiter in '\r\n"':
-        yield f"delimiter {dialect.delimiter!r} (expected one sign that ends no line)"
+        yield "/delimiter", f"delimiter {dialect.delimiter!r} (expected one sign that ends no line)"
     if dialect.delimiter == dialect.decimal:
-        yield f"delimiter and decimal are both {dialect.decimal!r} (expected two signs)"
+        yield "/delimiter", f"delimiter and decimal are both {dialect.decimal!r} (expected two signs)"
     if dialect.encoding not in ENCODINGS:
-        yield f"encoding {dialect.encoding!r} (expected one of {', '.join(ENCODINGS)})"
+        yield "/encoding", f"encoding {dialect.encoding!r} (expected one of {', '.join(ENCODINGS)})"
     if dialect.bom and not dialect.encoding.startswith("utf"):
-        yield f"a byte-order mark in {dialect.encoding} (expected none)"
+        yield "/bom", f"a byte-order mark in {dialect.encoding} (expected none)"
 
 
-def _of_reader(dialect: Dialect) -> Iterator[str]:
+def _of_reader(dialect: Dialect) -> Iterator[tuple[str, str]]:
     if dialect.reader == "people":
         return
     if dialect.bom or dialect.formula_guard or dialect.decimal == "," or dialect.delimiter == ";":
-        yield "bom, formula_guard, decimal ',' and delimiter ';' are for people (expected reader = \"people\")"
+        said = "bom, formula_guard, decimal ',' and delimiter ';' are for people (expected reader = \"people\")"
+        yield "/reader", said
     if dialect.missing == "say" and dialect.shape != "asm":
-        yield 'missing = "say" is for people: importers take a blank for a negative (expected omit or refuse)'
+        said = 'missing = "say" is for people: importers take a blank for a negative (expected omit or refuse)'
+        yield "/missing", said
 
 
-def _of_shape(dialect: Dialect) -> Iterator[str]:
+def _of_shape(dialect: Dialect) -> Iterator[tuple[str, str]]:
     if dialect.shape == "table" and not dialect.columns:
-        yield "a table without columns (expected at least one)"
+        yield "/columns", "a table without columns (expected at least one)"
     if dialect.shape == "grid" and not dialect.layers:
-        yield "a grid without layers (expected at least one)"
+        yield "/layers", "a grid without layers (expected at least one)"
     if dialect.shape == "senaite_2d" and not re.fullmatch(r"[A-Za-z0-9_+.-]+", dialect.keyword):
-        yield f"keyword {dialect.keyword!r} (expected letters, digits and _ + . -)"
+        yield "/keyword", f"keyword {dialect.keyword!r} (expected letters, digits and _ + . -)"
     if dialect.shape == "counts_legacy" and not dialect.test_number:
-        yield "no test_number (expected the one that the site loads)"
+        yield "/test_number", "no test_number (expected the one that the site loads)"
 
 
-def _check_columns(dialect: Dialect) -> None:
+def _of_columns(dialect: Dialect) -> Iterator[tuple[str, str]]:
     known = FIELDS[dialect.source]
-    wanted = [column.field for column in dialect.columns] if dialect.shape == "table" else []
-    wanted += list(dialect.layers)
-    for field in wanted:
+    columns = [column.field for column in dialect.columns] if dialect.shape == "table" else []
+    wanted = [(f"/columns/{at}/field", field) for at, field in enumerate(columns)]
+    wanted += [(f"/layers/{at}", field) for at, field in enumerate(dialect.layers)]
+    for pointer, field in wanted:
         if field not in known:
-            raise DialectError(
-                f"dialect {dialect.name!r}: no field {field!r} (expected one of {', '.join(sorted(known))})"
-            )
+            yield pointer, f"no field {field!r} (expected one of {', '.join(sorted(known))})"
 
 
-def _check_file_name(dialect: Dialect) -> None:
+def _of_file_name(dialect: Dialect) -> Iterator[tuple[str, str]]:
     """A name that cannot leave its folder, hide in it, or be one that an importer keeps for itself."""
     name = dialect.file_name
     try:
         fields = {field for _, field, _, _ in string.Formatter().parse(name) if field is not None}
     except ValueError as error:
-        raise DialectError(f"dialect {dialect.name!r}: file_name {name!r}: {error}") from error
+        yield "/file_name", f"file_name {name!r}: {error}"
+        return
     suffixes = _SUFFIXES.get(dialect.shape, (".csv", ".txt", ".tsv"))
     sound = _PLAIN.fullmatch(name) and not name.startswith(".") and name.endswith(suffixes)
     if not sound or not fields <= _NAME_FIELDS or name in _TAKEN_NAMES:
-        raise DialectError(
-            f"dialect {dialect.name!r}: file_name {name!r} (expected letters, digits, ._- and "
-            f"{', '.join('{' + field + '}' for field in sorted(_NAME_FIELDS))}, ending in {' or '.join(suffixes)})"
+        listed = ", ".join("{" + field + "}" for field in sorted(_NAME_FIELDS))
+        yield (
+            "/file_name",
+            f"file_name {name!r} (expected letters, digits, ._- and {listed}, ending in {' or '.join(suffixes)})",
         )
 
 

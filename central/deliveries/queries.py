@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central.deliveries.differences import Differences
 from central.people.sites import Sites
 from central.tables import deliveries, delivery_log, delivery_rules
 
@@ -128,6 +129,12 @@ async def log_of(connection: AsyncConnection, delivery_id: str) -> tuple[LogLine
     columns = delivery_log.c.at, delivery_log.c.event, delivery_log.c.detail
     query = select(*columns).where(delivery_log.c.delivery_id == delivery_id).order_by(delivery_log.c.number)
     return tuple(LogLine(*row) for row in await connection.execute(query))
+
+
+async def differences_of(connection: AsyncConnection, delivery_id: str) -> Differences | None:
+    """What a delivery changed against the one before; None where it is the first, or has no file yet."""
+    found = await connection.scalar(select(deliveries.c.differences).where(deliveries.c.id == delivery_id))
+    return None if found is None else msgspec.convert(found, Differences)
 
 
 def _deliveries(sites: Sites) -> Select[Any]:
