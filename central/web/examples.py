@@ -22,9 +22,9 @@ WORDS: Final[Mapping[str, Any]] = {
     "note": "Sera were thawed once.", "reason": "A second look at the photograph.", "title": "LabWare", "name": "anna",
     "password": "a long sentence of your own", "email": "anna@laboratory.example", "code": "123456",
     "dialect": "titres", "path": "/var/lib/wellread/deliveries/labware", "scopes": ["results:read"],
-    "url": "https://lims.laboratory.example/results", "next": None, "file_name": "S-1001_NDV_r1.csv", "kind": "run.approved",
-    "request_id": "3f9c1a2b4d5e6f70", "agent": "0.1.0", "media_type": "text/csv", "plate_format": 96, "confidence": 0.98,
-    "wells": {"A1": None}, "key": f"wr_0123456789ab_{'A' * 43}",
+    "url": "https://lims.laboratory.example/results", "next": None, "file_name": "S-1001_NDV_r1.csv",
+    "kind": "run.approved", "request_id": "3f9c1a2b4d5e6f70", "agent": "0.1.0", "media_type": "text/csv",
+    "plate_format": 96, "confidence": 0.98, "key": f"wr_0123456789ab_{'A' * 43}",
 }  # fmt: skip
 _PLAIN: Final = (
     "main", "S-1001", "A", "A1", _UUID, _SHA256, "0123456789ab", f"2026-03-02T08:30:00+00:00_{_UUID}", "bench-1", "run",
