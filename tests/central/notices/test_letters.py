@@ -206,17 +206,17 @@ class Hook(http.server.BaseHTTPRequestHandler):
 def letterbox() -> Iterator[tuple[int, list[str]]]:
     """A mail server's port, and what it got."""
     Letterbox.letters = []
-    yield from _served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Letterbox), Letterbox.letters)
+    yield from served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Letterbox), Letterbox.letters)
 
 
 @pytest.fixture
 def hook() -> Iterator[tuple[int, list[tuple[dict[str, str], bytes]]]]:
     """A port that is called, and what it heard."""
     Hook.heard = []
-    yield from _served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook), Hook.heard)
+    yield from served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook), Hook.heard)
 
 
-def _served(server: socketserver.TCPServer, got: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+def served(server: socketserver.TCPServer, got: list[Any]) -> Iterator[tuple[int, list[Any]]]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.db import reading, transaction
 from central.intake.ingest import ingest
 from central.people.sites import EVERY_SITE, Sites
-from central.results import figures
 from central.results.figures import catch_up, follow, quality_of
-from central.results.quality import Figures, Letter, periods, start_of
+from central.results.quality import Figures, Letter, figures_of, periods, start_of
 from central.review.corrections import Action, Step
 from central.tables import figures_tip, run_figures
 from protocol.messages import CalibrationUsed
@@ -97,14 +96,12 @@ async def test_a_run_that_cannot_be_worked_out_holds_up_no_other(
 ) -> None:
     await enrol(engine)
     await ingest(engine, [make_delivery(number) for number in (1, 2, 3)], now=NOON)
-    whole = figures.figures_of
-
     def stumbles(run: Any, *rest: Any) -> Figures:
         if run.id == make_reading_id(2):
             raise ValueError("a reading that our own rules stumble over")
-        return whole(run, *rest)
+        return figures_of(run, *rest)
 
-    monkeypatch.setattr(figures, "figures_of", stumbles)
+    monkeypatch.setattr("central.results.figures.figures_of", stumbles)
     assert await follow(engine) == 3
     assert set(await rows(engine)) == {make_reading_id(1), make_reading_id(3)}
 
