@@ -82,6 +82,8 @@ def next_state(state: State, event: Event) -> State:
 
 # Shorter and a slow commit is answered by a second copy; longer and a lost message waits although the line is up.
 FIRST_RETRY_S: Final = 2.0
+# Where answers take longer it is twice what they take, up to this: longer and what was lost waits for nothing.
+LONGEST_PATIENCE_S: Final = 20.0
 # Longer and a healed line stays unused for minutes; shorter and an absent central is knocked at for nothing.
 LONGEST_RETRY_S: Final = 300.0
 

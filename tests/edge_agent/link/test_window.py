@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.link.window import KEPT_FOR_LIVE, PROBE_WINDOW, Waiting, Window
-from protocol.delivery import QUICK_ANSWER_S, SEND_WINDOW, SLOW_ANSWER_S, WIDEST_WINDOW, retry_delay_s
+from protocol.delivery import (
+    FIRST_RETRY_S,
+    LONGEST_PATIENCE_S,
+    QUICK_ANSWER_S,
+    SEND_WINDOW,
+    SLOW_ANSWER_S,
+    WIDEST_WINDOW,
+    retry_delay_s,
+)
 
 
 def waiting(*seqs: int, historical: bool = False) -> list[Waiting]:
@@ -127,3 +135,45 @@ def test_an_answer_to_what_was_sent_twice_says_nothing_of_the_pace() -> None:
 def test_a_window_that_may_not_widen_stays_as_it_is() -> None:
     window = send_all(Window(SEND_WINDOW), waiting(1), 0.0).answered(["r1"], 0.1)
     assert window.size == SEND_WINDOW
+
+
+def sendings(answer_s: float, seconds: int) -> tuple[int, int]:
+    """(readings answered, sendings) of a backlog of which each reading is answered so long after its first sending."""
+    window, backlog, sent = Window(SEND_WINDOW), waiting(*range(4000), historical=True), 0
+    first_sent_s: dict[str, float] = {}
+    for tick in range(seconds * 10):
+        now_s = tick / 10
+        there = [name for name, at_s in first_sent_s.items() if now_s - at_s >= answer_s and name in window.in_flight]
+        window = window.answered(there, now_s)
+        for one in window.choose([one for one in backlog if one.id not in first_sent_s], now_s):
+            first_sent_s.setdefault(one.id, now_s)
+            window, sent = window.sent(one, now_s, 0.0), sent + 1
+    return len(first_sent_s) - len(window.in_flight), sent
+
+
+def test_a_central_that_is_slow_is_not_given_everything_twice() -> None:
+    answered, sent = sendings(answer_s=5.0, seconds=300)
+    assert answered > 1000
+    assert sent < 1.1 * answered
+
+
+def test_patience_goes_as_it_came_and_is_bounded() -> None:
+    window = send_all(Window(SEND_WINDOW), waiting(1, 2), 0.0).answered(["r1"], 7.0)
+    assert window.patience_s == 14.0
+    assert window.choose([], 13.9) == []
+    assert [one.seq for one in window.choose([], 14.1)] == [2]
+    assert send_all(Window(SEND_WINDOW), waiting(1), 0.0).answered(["r1"], 300.0).patience_s == LONGEST_PATIENCE_S
+    for step in range(20):
+        window = send_all(window, waiting(9), 100.0 + step).answered(["r9"], 100.1 + step)
+    assert window.patience_s == FIRST_RETRY_S
+
+
+def test_silence_makes_patient_and_slow_once_for_all_that_were_sent_together() -> None:
+    window = send_all(Window(WIDEST_WINDOW, most=WIDEST_WINDOW), waiting(*range(100)), 0.0)
+    window = send_all(window, window.choose([], 2.0), 2.0)
+    assert (window.patience_s, window.size) == (4.0, WIDEST_WINDOW // 2)
+
+
+def test_a_line_that_is_new_is_not_waited_for_as_the_one_before_was() -> None:
+    window = send_all(Window(SEND_WINDOW), waiting(1), 0.0).answered(["r1"], 9.0)
+    assert window.restarted(SEND_WINDOW, 10.0, 0.0).patience_s == FIRST_RETRY_S
