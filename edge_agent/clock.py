@@ -113,6 +113,10 @@ class BootClock:
         """Central said what time it has, and it was `moment` here."""
         self._central_at_zero = central_now - _since(0, moment.monotonic_ns)
 
+    def central_now(self) -> datetime | None:
+        """What time it is by central's clock, as its last answer in this boot said; None before the first."""
+        return self._central_at(self._clocks().monotonic_ns)
+
     def clock(self, moment: Moment) -> Clock:
         """What a reading captured at this moment says of the clock."""
         central_at = self._central_at(moment.monotonic_ns)

@@ -117,7 +117,9 @@ def _open_outbox(config: Config, session: str, clock: BootClock, troubles: Troub
     """The outbox; on a disk that is full or fails, as soon as it can be opened."""
     while True:
         try:
-            outbox = Outbox(config.state_dir, session=session, clocks=clock, keep=config.keep)
+            outbox = Outbox(
+                config.state_dir, session=session, clocks=clock, central_now=clock.central_now, keep=config.keep
+            )
         except (OSError, sqlite3.OperationalError) as error:
             troubles.found("outbox", f"it cannot be opened: {error}")
             if stop.wait(agent.TROUBLE_S):

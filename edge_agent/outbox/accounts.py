@@ -30,7 +30,7 @@ def ledger(file: OutboxFile) -> tuple[LedgerDay, ...]:
         return tuple(ledger_day(day, (_entry(*row[:3]) for row in of_day)) for day, of_day in days)
 
 
-def reconcile(file: OutboxFile, steps: Steps, held: Sequence[Held], settled_at: str) -> Reconciled:
+def reconcile(file: OutboxFile, steps: Steps, held: Sequence[Held], settled_at: str | None) -> Reconciled:
     """Settle what central provably has of these days, and let wait again what it turns out to lack."""
     settled = missed = 0
     for day in held:

@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,12 +55,17 @@ class Outbox:
         *,
         session: str,
         clocks: Callable[[], Moment] = read_clocks,
+        central_now: Callable[[], datetime | None] | None = None,
         new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
         keep: KeepConfig | None = None,
         ballast_bytes: int = BALLAST_BYTES,
     ) -> None:
-        """Open or create it. `session` names this start of the agent."""
+        """Open or create it. `session` names this start of the agent.
+
+        `central_now` is the time by which readings grow old; without it that of `clocks`, which may be years ahead.
+        """
         self._folder, self._session, self._clocks, self._keep = folder, session, clocks, keep or KeepConfig()
+        self._central_now = central_now or (lambda: clocks().at)
         self._held = lock_folder(folder)
         self.pictures = folder / "pictures"
         self._ballast, self._packer = Ballast(folder, ballast_bytes), Packer()
@@ -73,10 +78,13 @@ class Outbox:
             self.file.on_reopened = self._keeping.forget_unsaid
             self._steps = Steps(self.file, folder, self._ballast)
             self._pruning = Pruning(self.file, self.pictures, folder / "refused")
+            self._pruning.sweep()
         except BaseException:
+            # Not held on to: the agent tries again in a while, in this very process.
+            if (file := getattr(self, "file", None)) is not None:
+                file.close()
             os.close(self._held)
             raise
-        self._pruning.sweep()
 
     @property
     def epoch(self) -> str:
@@ -134,8 +142,7 @@ class Outbox:
 
     def settle(self, ids: Iterable[str]) -> None:
         """Central has committed these readings. Unknown ids are nothing to us: an ack may be very old."""
-        settled_at = self._clocks().at.isoformat()
-        self._steps.take("id", list(ids), Event.ACCEPTED, {"settled_at": settled_at})
+        self._steps.take("id", list(ids), Event.ACCEPTED, {"settled_at": self._settled_at()})
 
     def quarantine(self, reading_id: str, code: str, detail: str) -> None:
         """This reading must not be sent as it is: set aside, kept, shown."""
@@ -157,7 +164,7 @@ class Outbox:
 
     def reconcile(self, held: Sequence[Held]) -> Reconciled:
         """Settle what central provably has of these days, and let wait again what it turns out to lack."""
-        return accounts.reconcile(self.file, self._steps, held, self._clocks().at.isoformat())
+        return accounts.reconcile(self.file, self._steps, held, self._settled_at())
 
     def id_of(self, seq: int) -> str | None:
         """The reading with this sequence number."""
@@ -215,7 +222,7 @@ class Outbox:
             shortage = look(self._folder).shortage_bytes(wanted)
             self._backlog.add_up()
             most_pictures = min(most_picture_bytes, max(0, self._backlog.picture_bytes - shortage))
-            return self._pruning.prune(self._clocks().at, keep, most_pictures, most, self._backlog)
+            return self._pruning.prune(self._central_now(), keep, most_pictures, most, self._backlog)
 
         if self._steps.with_ballast(forget):
             self._backlog.add_up()
@@ -251,6 +258,10 @@ class Outbox:
             if not path.is_file():
                 write_durably(path, content)
             self._steps.have_picture(picture)
+
+    def _settled_at(self) -> str | None:
+        now = self._central_now()
+        return None if now is None else now.isoformat()
 
     def _document(self, row: dict[str, Any]) -> bytes | None:
         """The bytes of a reading that are proven; None if it had to be set aside."""

@@ -16,6 +16,7 @@ from protocol.delivery import State
 MOST_REFUSED_BYTES: Final = 500_000_000
 
 _STRETCH: Final = 200
+_BY_AGE: Final = "settled_at < ?"
 
 _NEEDED: Final = (
     "EXISTS (SELECT 1 FROM readings AS other WHERE other.picture_sha256 = readings.picture_sha256"
@@ -45,14 +46,16 @@ class Pruning:
         self._file, self._pictures, self._refused = file, pictures, refused
 
     def prune(
-        self, now: datetime, keep: timedelta, most_picture_bytes: int, most_reading_bytes: int, sums: Sums
+        self, now: datetime | None, keep: timedelta, most_picture_bytes: int, most_reading_bytes: int, sums: Sums
     ) -> bool:
-        """Forget what the limits ask for; whether that was anything."""
+        """Forget what the limits ask for; whether that was anything. `now` by central's clock, None if unknown."""
         limits = Limits(keep.total_seconds(), most_picture_bytes, most_reading_bytes)
         picture_bytes, reading_bytes = sums.picture_bytes, sums.reading_bytes
-        too_old = (now - keep).isoformat()
         # Only as far as something is to be forgotten: by age first, then by size, each from the oldest on.
-        looks: list[tuple[str, tuple[object, ...]]] = [("settled_at < ?", (too_old,))]
+        looks: list[tuple[str, tuple[object, ...]]] = []
+        if now is not None:
+            self._begin_ages(now)
+            looks.append((_BY_AGE, ((now - keep).isoformat(),)))
         if reading_bytes > most_reading_bytes:
             looks.append(("1", ()))
         if picture_bytes > most_picture_bytes:
@@ -73,11 +76,7 @@ class Pruning:
                     row.picture_bytes for row in stretch if row.seq in forgotten or row.picture_sha256 in plan.pictures
                 )
                 self._forget(plan.readings, plan.pictures)
-                if (
-                    condition != looks[0][0]
-                    and reading_bytes <= most_reading_bytes
-                    and picture_bytes <= most_picture_bytes
-                ):
+                if condition != _BY_AGE and reading_bytes <= most_reading_bytes and picture_bytes <= most_picture_bytes:
                     break
         return anything
 
@@ -99,6 +98,13 @@ class Pruning:
                 path.unlink(missing_ok=True)
                 with self._file.transaction():
                     self._file.execute("UPDATE refused SET file = NULL WHERE number = ?", [row["number"]])
+
+    def _begin_ages(self, now: datetime) -> None:
+        """What was settled while nobody knew what time it was grows old from now on."""
+        if self._file.rows("SELECT 1 FROM readings WHERE state = ? AND settled_at IS NULL LIMIT 1", State.SETTLED):
+            with self._file.transaction():
+                change = "UPDATE readings SET settled_at = ? WHERE state = ? AND settled_at IS NULL"
+                self._file.execute(change, [now.isoformat(), State.SETTLED])
 
     def _stretches(self, condition: str, values: tuple[object, ...]) -> Iterator[list[Kept]]:
         last = 0

@@ -2,7 +2,8 @@
 
 1. A reading that is not settled stays, and so does its picture.
 2. A picture that central wants and has not got stays, and so does its reading.
-3. Of the rest, readings older than `keep_s` go, with their pictures.
+3. Of the rest, readings older than `keep_s` go, with their pictures: by central's clock, so that one here that is years
+   ahead makes nothing old. As long as central's is unknown nothing is.
 4. If pictures still take more than `most_picture_bytes`, the oldest of the rest go, and their readings stay.
 5. If readings still take more than `most_reading_bytes`, the oldest of the rest go, with their pictures.
 
@@ -51,7 +52,7 @@ class Plan:
 
 
 def plan_pruning(
-    rows: Sequence[Kept], now: datetime, limits: Limits, *, picture_bytes: int, reading_bytes: int
+    rows: Sequence[Kept], now: datetime | None, limits: Limits, *, picture_bytes: int, reading_bytes: int
 ) -> Plan:
     """What to forget now of these readings, oldest first, while the outbox as a whole holds so many bytes."""
     readings: list[int] = []
@@ -72,5 +73,5 @@ def plan_pruning(
     return Plan(tuple(readings), tuple(pictures))
 
 
-def _is_old(row: Kept, now: datetime, keep_s: float) -> bool:
-    return row.settled_at is not None and (now - row.settled_at).total_seconds() > keep_s
+def _is_old(row: Kept, now: datetime | None, keep_s: float) -> bool:
+    return now is not None and row.settled_at is not None and (now - row.settled_at).total_seconds() > keep_s

@@ -5,14 +5,14 @@ test plays the same seeds with either and compares the traces.
 """
 
 from bisect import insort
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 import msgspec
 
-from edge_agent.clock import Moment
+from edge_agent.clock import BootClock
 from edge_agent.link.window import Waiting
 from edge_agent.outbox.outbox import LIVE_S
 from edge_agent.outbox.retention import Kept, Limits, plan_pruning
@@ -103,7 +103,7 @@ class Card:
 class CardOutbox:
     """The outbox of one life of the agent, on a card."""
 
-    def __init__(self, card: Card, session: str, clocks: Callable[[], Moment]) -> None:
+    def __init__(self, card: Card, session: str, clocks: BootClock) -> None:
         """`session` names this life."""
         self.card, self._session, self._clocks = card, session, clocks
 
@@ -157,7 +157,7 @@ class CardOutbox:
     def settle(self, ids: Iterable[str]) -> None:
         """Central has committed these."""
         for row in self._rows(ids):
-            self._step(row, Event.ACCEPTED, settled_at=self._clocks().at)
+            self._step(row, Event.ACCEPTED, settled_at=self._clocks.central_now())
 
     def quarantine(self, reading_id: str, code: str, detail: str) -> None:
         """Central will never accept this one."""
@@ -185,7 +185,8 @@ class CardOutbox:
         for day in held:
             verdict = ledger.judge([_entry(row) for row in self._accounted() if row.day == day.day], day)
             rows = self.card.rows
-            settled += sum(self._step(rows[seq], Event.ACCEPTED, settled_at=self._clocks().at) for seq in verdict.held)
+            now = self._clocks.central_now()
+            settled += sum(self._step(rows[seq], Event.ACCEPTED, settled_at=now) for seq in verdict.held)
             missed += sum(self._step(rows[seq], Event.MISSED, settled_at=None) for seq in verdict.missed)
         return Reconciled(settled, missed)
 
@@ -233,7 +234,7 @@ class CardOutbox:
         ]  # fmt: skip
         limits = Limits(keep.total_seconds(), most_picture_bytes, 1 << 40)
         held_bytes = sum(one.picture_bytes for one in kept)
-        plan = plan_pruning(kept, self._clocks().at, limits, picture_bytes=held_bytes, reading_bytes=0)
+        plan = plan_pruning(kept, self._clocks.central_now(), limits, picture_bytes=held_bytes, reading_bytes=0)
         self._set_pictures(plan.pictures, PictureState.NONE)
         gone = [self.card.rows[seq] for seq in plan.readings]
         for row in gone:

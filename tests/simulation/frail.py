@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from edge_agent.clock import Moment
+from edge_agent.clock import BootClock
 from edge_agent.link.conversation import Outgoing
 from edge_agent.link.window import Waiting
 from protocol.messages import Held, LedgerDay, OutboxDepth, Refusal
@@ -39,7 +39,7 @@ class Outbox(Protocol):
     def close(self) -> None: ...
 
 
-OpenOutbox = Callable[[Card, str, Callable[[], Moment]], Outbox]
+OpenOutbox = Callable[[Card, str, BootClock], Outbox]
 
 
 @dataclass

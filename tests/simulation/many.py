@@ -28,7 +28,6 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     unreadable: int
     lost_with_card: int
-    forgotten_early: int
     sendings: int
     ledgers: int
     missed: int
@@ -77,7 +76,6 @@ def total(done: list[Report], cpu_s: float) -> Figures:
         runs=sum(report.runs for report in done),
         unreadable=sum(report.unreadable for report in done),
         lost_with_card=sum(report.lost_with_card for report in done),
-        forgotten_early=sum(report.forgotten_early for report in done),
         sendings=sum(report.sendings for report in done),
         ledgers=sum(report.ledgers for report in done),
         missed=sum(report.missed for report in done),

@@ -44,7 +44,7 @@ class Oracle:
         self.faults: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.revoked: set[str] = set()
-        self.ledgers = self.missed = self.lost_with_card = self.forgotten_early = 0
+        self.ledgers = self.missed = self.lost_with_card = 0
         self.worst_wait_s = 0.0
         self._last_seq: dict[tuple[str, str, int], int] = {}
 
@@ -100,16 +100,16 @@ class Oracle:
     def forgotten(self, readings: Iterable[tuple[str, bool]], keep_s: float, now_s: float) -> None:
         """A device pruned these, each with whether it was settled; none may be that central has had for less.
 
-        A bench whose clock is years ahead believes that it has kept them for years, and forgets them: counted, until
-        pruning by age asks how good the clock is.
+        However far ahead its own clock may be: central may be set back to a backup from before.
         """
         for reading_id, was_settled in readings:
             promise = self.promises[reading_id]
             if not was_settled or promise.committed_s is None:
                 raise InvariantError(f"I1: forgotten before it was settled: {reading_id}")
             if now_s - promise.committed_s < keep_s:
-                self.forgotten_early += 1
-                promise.is_beyond_reach = True
+                raise InvariantError(
+                    f"I1: forgotten {now_s - promise.committed_s:.0f} s after its commit: {reading_id}"
+                )
 
     def beyond_reach(self, reading_ids: Iterable[str]) -> None:
         """Nobody can send these any more: the only card that has them is gone, or they were damaged on it."""

@@ -82,7 +82,7 @@ class Reader:
         self.boots += 1
         self.booted_s = self.world.now_s
 
-    def open_outbox(self, session: str, clock: Callable[[], Moment]) -> Outbox:
+    def open_outbox(self, session: str, clock: BootClock) -> Outbox:
         """The outbox on its card."""
         return self._open(self.card, session, clock)
 

@@ -6,14 +6,14 @@ outbox's file as it lies: it is copied away under the open connection, and the n
 
 import asyncio
 import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
-from edge_agent.clock import Moment
+from edge_agent.clock import BootClock
 from edge_agent.config import KeepConfig
 from edge_agent.link.window import Waiting
 from edge_agent.outbox.outbox import Outbox as RealOutbox
@@ -61,7 +61,7 @@ def simulate_real(seed: int, folder: Path | None = None) -> Report:
 class TwinOutbox:
     """The real outbox beside its model, for one life of the agent."""
 
-    def __init__(self, root: Path, card: Card, session: str, clock: Callable[[], Moment]) -> None:
+    def __init__(self, root: Path, card: Card, session: str, clock: BootClock) -> None:
         """Open the file of this card; where it is a copy of another card's, that one is copied first."""
         self._root, self.card = root, card
         folder = self._folder()
@@ -72,7 +72,8 @@ class TwinOutbox:
         keep = KeepConfig(free_mb=0)
         self.model = CardOutbox(card, session, clock)
         self.real = RealOutbox(
-            folder, session=session, clocks=clock, new_epoch=lambda: card.epoch, keep=keep, ballast_bytes=4096
+            folder, session=session, clocks=clock, central_now=clock.central_now, new_epoch=lambda: card.epoch,
+            keep=keep, ballast_bytes=4096,
         )  # fmt: skip
 
     def close(self) -> None:

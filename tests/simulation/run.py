@@ -64,7 +64,6 @@ class Report:
     ledgers: int = 0
     missed: int = 0
     lost_with_card: int = 0
-    forgotten_early: int = 0
     unreadable: int = 0
     healed_s: float = 0.0
     gaps_s: float = 0.0
@@ -118,7 +117,6 @@ def simulate(
     report.device_days = len(fleet.readers) * world.now_s / DAY_S
     report.acknowledged, report.sendings = oracle.acknowledged, oracle.sendings
     report.ledgers, report.missed, report.lost_with_card = oracle.ledgers, oracle.missed, oracle.lost_with_card
-    report.forgotten_early = oracle.forgotten_early
     report.worst_wait_s, report.faults = oracle.worst_wait_s, oracle.faults
     report.unreadable = sum(one.is_unreadable for one in oracle.promises.values())
     report.cpu_s = time.process_time() - started_s
