@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.faults.mutants import Edit, Mutant
+from tests.faults.mutants_batches import BATCHES
 from tests.faults.mutants_deliveries import DELIVERIES
 
 
@@ -175,6 +176,11 @@ DEVICE: Final = (
         "tests/edge_agent/outbox/test_retention.py::test_nothing_that_central_lacks_is_ever_planned",
     ),
     _bug(
+        "readings grow old by the reader's own clock", "edge_agent.outbox.outbox",
+        "self._central_now = central_now or (lambda: clocks().at)", "self._central_now = lambda: clocks().at",
+        "tests/edge_agent/outbox/test_pruning.py::test_a_clock_that_is_years_ahead_makes_nothing_old",
+    ),
+    _bug(
         "the digest is not checked before sending", "edge_agent.outbox.rows", '        if found != row["digest"]:',
         "        if False:", f"{_OUTBOX}test_a_damaged_row_is_set_aside_with_the_reason_and_never_sent",
     ),
@@ -314,4 +320,4 @@ CENTRAL: Final = (
     ),
 )  # fmt: skip
 
-MUTANTS: Final = DEVICE + CENTRAL + DELIVERIES
+MUTANTS: Final = DEVICE + CENTRAL + BATCHES + DELIVERIES

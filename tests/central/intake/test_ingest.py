@@ -217,6 +217,15 @@ async def test_a_bad_reading_in_a_batch_is_kept_by_itself_and_the_others_are_acc
     assert (again.new, again.repeated) == ((), 1)
 
 
+async def test_a_reading_that_is_twice_in_one_message_is_one_run(engine: AsyncEngine) -> None:
+    await enrol(engine)
+    enclosed = (msgspec.Raw(decompress(make_delivery(1).payload)),) * 2
+    outcome = await ingest_now(
+        engine, Delivery(topic("bench-1", "readings"), encode(ReadingBatch(VERSION, "bench-1", enclosed)))
+    )
+    assert (len(outcome.new), outcome.repeated, only_ack(outcome).accepted) == (1, 1, (make_reading_id(1),))
+
+
 async def test_a_batch_of_many_new_plates_takes_as_many_statements_as_one_of_two(engine: AsyncEngine) -> None:
     statements: list[str] = []
 

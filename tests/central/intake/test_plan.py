@@ -192,6 +192,14 @@ def test_a_batch_is_planned_reading_by_reading_as_if_each_had_come_alone() -> No
         assert found.row == planned(alone)
 
 
+def test_a_reading_that_was_altered_on_its_way_is_refused_among_others_too() -> None:
+    altered = Delivery(GOOD.topic, compress(decompress(GOOD.payload).replace(b'"sharpness":0.8', b'"sharpness":0.9')))
+    bad, good = plan_message(batch(altered, make_delivery(2)), NOON)
+    assert isinstance(bad, Refused)
+    assert (bad.code, bad.id) == ("digest_mismatch", make_reading_id(1))
+    assert isinstance(good, Planned)
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [

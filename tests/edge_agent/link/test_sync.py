@@ -11,7 +11,7 @@ from edge_agent.link.window import KEPT_FOR_LIVE
 from edge_agent.outbox.outbox import LIVE_S, Outbox
 from protocol import codec, topics
 from protocol.delivery import SEND_WINDOW
-from protocol.messages import VERSION, Ack, DeviceStatus, ReadingEnvelope
+from protocol.messages import VERSION, Ack, DeviceStatus, ReadingEnvelope, Rejection
 from tests.edge_agent.bench import kept, open_outbox, put, states
 from tests.make import make_reading_id
 from tests.standins import FakeBroker, FakeCentral, ManualClock, readings
@@ -278,3 +278,32 @@ def test_a_batch_is_bounded_in_number_and_in_bytes(tmp_path: Path, monkeypatch: 
         conversation.received(*FakeCentral.presence(online=True, batches=True))
         sizes = [len(message.reading_ids) for message in conversation.due() if message.reading_ids]
         assert sizes == [4] * ((SEND_WINDOW - KEPT_FOR_LIVE) // 4)
+
+
+def test_of_a_batch_each_reading_has_an_answer_of_its_own(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        first, second, bad, fourth = backlog(outbox, clock, 4)
+        conversation.received(*FakeCentral.presence(online=True, batches=True))
+        assert [message.reading_ids for message in conversation.due() if message.reading_ids] == [
+            (first, second, bad, fourth)
+        ]
+        no = Rejection(bad, 3, "conflict", "another reading is here")
+        answer = Ack(VERSION, "epoch-1", accepted=(first, second), rejected=(no,))
+        conversation.received(topics.topic("bench-1", "ack"), codec.encode(answer))
+        assert [outbox.state(one) for one in (first, second, bad, fourth)] == [
+            "settled", "settled", "quarantined", "pending",
+        ]  # fmt: skip
+        assert [message for message in conversation.due() if message.reading_ids] == []
+        clock.advance(3)
+        assert [message.reading_ids for message in conversation.due() if message.reading_ids] == [(fourth,)]
+
+
+def test_a_central_that_says_nothing_of_batches_gets_none(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with closing(open_outbox(tmp_path, clock)) as outbox:
+        conversation = converse(outbox, clock)
+        ids = backlog(outbox, clock, 3)
+        conversation.received(*ONLINE)
+        assert [message.reading_ids for message in conversation.due() if message.reading_ids] == [(i,) for i in ids]
