@@ -7,6 +7,7 @@ and the bound on memory, while the database is slow or away.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +22,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from central.fleet.devices import BrokerAddress
 from central.intake.plan import Delivery
-from protocol.codec import encode
+from protocol.codec import decode, encode
+from protocol.errors import RemoteProtocolError
 from protocol.messages import VERSION, Ack, CentralStatus
 from protocol.topics import ALL_BATCHES, ALL_LEDGERS, ALL_READINGS, ALL_STATES, CENTRAL, CENTRAL_STATE, topic
 
@@ -74,10 +76,12 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._connection = 0
         self._instance = instance
+        self._was_announced = False
+        self._others: set[str] = set()
         self._address = address
-        self._client = Client(
-            CallbackAPIVersion.VERSION2, CENTRAL, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
-        )
+        # Two centrals on one broker must not throw each other off, where the broker lets clients name themselves.
+        name = f"{CENTRAL}-{instance[:8]}"
+        self._client = Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
         self._client.username_pw_set(CENTRAL, password)
         self._client.will_set(CENTRAL_STATE, self._status(online=False), qos=1, retain=True)
         self._client.reconnect_delay_set(1, 5)
@@ -135,6 +139,7 @@ class Link:
             _log.warning("broker_refused_subscription", reasons=[str(reason) for reason in reasons])
             return
         client.publish(CENTRAL_STATE, self._status(online=True), qos=1, retain=True)
+        self._was_announced = True
         self._loop.call_soon_threadsafe(self._set_connected, True)
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
@@ -143,8 +148,19 @@ class Link:
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         delivery = Delivery(message.topic, bytes(message.payload), retained=message.retain)
+        if delivery.topic == CENTRAL_STATE:
+            self._notice_another(delivery.payload)
         arrived = Message(self, self._connection, message.mid, message.qos, delivery)
         self._loop.call_soon_threadsafe(self._messages.put_nowait, arrived)
+
+    def _notice_another(self, payload: bytes) -> None:
+        """Say once that another central announced itself here after us: on most brokers there is room for one only."""
+        with suppress(RemoteProtocolError):
+            instance = decode(payload, CentralStatus).instance
+            if self._was_announced and instance != self._instance and instance not in self._others:
+                self._others.add(instance)
+                expected = "one central, or a broker without use_username_as_clientid, where they throw each other off"
+                _log.warning("another_central", host=self._address.host, port=self._address.port, expected=expected)
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from central.db import reading, transaction
 from central.fleet.broker import Broker, running
@@ -227,6 +228,41 @@ async def test_a_device_is_answered_by_whichever_broker_it_came(settings: Settin
                 sent = send(device, number)
                 await until(lambda sent=sent, device=device: device.accepted() == sent, f"the answer on {host.port}")
         assert await count_runs(engine) == 2
+
+
+async def test_two_centrals_that_throw_each_other_off_a_broker_say_so(settings: Settings, engine: AsyncEngine) -> None:
+    with capture_logs() as said:
+        async with running(settings, engine) as broker:
+            one, other = (run_ingest(engine, broker, now=lambda: NOON, on_runs=lambda _: None) for _ in range(2))
+            async with one, other:
+                await until(
+                    lambda: any(entry["event"] == "another_central" for entry in said), "a word about the other"
+                )
+    (port,) = {entry["port"] for entry in said if entry["event"] == "another_central"}
+    assert port == broker.address.port
+
+
+async def test_two_centrals_share_a_broker_that_lets_clients_name_themselves(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(running(settings, engine))
+        folder = settings.data_dir / "open"
+        folder.mkdir()
+        (folder / "passwords").write_text("")
+        port = free_port()
+        configuration = f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n"
+        (folder / "mosquitto.conf").write_text(configuration)
+        process = await asyncio.create_subprocess_exec(find_mosquitto(), "-c", str(folder / "mosquitto.conf"))
+        stack.callback(process.kill)
+        there = Broker(engine, BrokerAddress("127.0.0.1", port), first.password, None, None)
+        both = [
+            await stack.enter_async_context(run_ingest(engine, there, now=lambda: NOON, on_runs=lambda _: None))
+            for _ in range(2)
+        ]
+        await until(lambda: all(one.connected for one in both), "both centrals")
+        with pytest.raises(AssertionError, match="one thrown off"):
+            await until(lambda: not all(one.connected for one in both), "one thrown off", within_s=0.5)
 
 
 def free_port() -> int:
