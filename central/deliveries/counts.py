@@ -10,7 +10,7 @@ from typing import Final
 
 from central.deliveries.dialect import Dialect
 from central.deliveries.results import Results
-from central.deliveries.tables import RenderError, encoded
+from central.deliveries.tables import RenderError, encoded, named
 
 _HEAD: Final = ["SAMPLE_NUMBER", "TEST_NUMBER", "REPORTED_NAME", "ENTRY"]
 # The file has a row for each of these and for no other.
@@ -22,8 +22,9 @@ def counts(dialect: Dialect, results: Results) -> bytes:
     """Total, then the number of sera at endpoints 0 to 12."""
     found = _distribution(results)
     entries = [("No.", sum(found.values())), *((str(k), found.get(k, 0)) for k in ENDPOINTS)]
-    test = results.test or results.submission
-    return encoded(dialect, [_HEAD, *([results.submission, test, name, str(entry)] for name, entry in entries)])
+    submission = named(dialect, results.submission)
+    test = named(dialect, results.test or results.submission)
+    return encoded(dialect, [_HEAD, *([submission, test, name, str(entry)] for name, entry in entries)])
 
 
 def counts_legacy(dialect: Dialect, results: Results) -> bytes:
@@ -43,7 +44,8 @@ def counts_legacy(dialect: Dialect, results: Results) -> bytes:
         ("CV", _rounded(sd / mean, 8)),
     ]
     entries = [(str(k), str(count)) for k, count in zip(_LEGACY, bins, strict=True)] + figures
-    return encoded(dialect, [_HEAD, *([results.submission, dialect.test_number, *entry] for entry in entries)])
+    submission = named(dialect, results.submission)
+    return encoded(dialect, [_HEAD, *([submission, dialect.test_number, *entry] for entry in entries)])
 
 
 def _distribution(results: Results) -> Mapping[int, int]:

@@ -5,11 +5,13 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from central.deliveries.cells import FIELDS, Value, guarded, judged, number_text, time_text, well_text
+from central.deliveries.cells import FIELDS, FORMULA_SIGNS, Value, guarded, judged, number_text, time_text, well_text
 from central.deliveries.dialect import Column, Dialect
 from central.deliveries.results import PlateResult, Results
 from protocol.plate import parse_well
 
+# What people wrote: no system finds anything by it, so it has the guard against formulas in every dialect.
+_PROSE: Final = frozenset({"review_reason", "reviewed_by", "reviewer", "operator"})
 # A field of its own where systems expect a well's name in their own spelling.
 _WELL_FIELDS: Final = frozenset({"well"})
 
@@ -72,7 +74,16 @@ def cell(dialect: Dialect, column: Column, values: dict[str, Value]) -> str:
     if isinstance(value, int | float):
         return number_text(value, column.places, dialect.decimal)
     text = value if isinstance(value, str) else time_text(value, dialect.times)
-    return guarded(text) if dialect.formula_guard else text
+    return guarded(text) if dialect.formula_guard or column.field in _PROSE else named(dialect, text)
+
+
+def named(dialect: Dialect, text: str) -> str:
+    """A name as it is, for nobody may change it: one that a spreadsheet would work out is refused."""
+    if text.startswith(FORMULA_SIGNS):
+        raise RenderError(
+            f"{text[:80]!r} begins like a formula (dialect {dialect.name!r}; expected a letter or a digit)"
+        )
+    return text
 
 
 def _mapped(dialect: Dialect, call: str) -> str:
@@ -123,5 +134,5 @@ def senaite_2d(dialect: Dialect, results: Results) -> bytes:
             if row.serum_id in seen:
                 raise RenderError(f"serum {row.serum_id!r} has two results (expected one of each)")
             seen.add(row.serum_id)
-            lines.append([row.serum_id, str(row.endpoint), "end"])
+            lines.append([named(dialect, row.serum_id), str(row.endpoint), "end"])
     return encoded(dialect, lines)
