@@ -26,6 +26,7 @@ from central.intake.mqtt import run_ingest
 from central.mail import mailer_of
 from central.notices.running import Watch, notices_running
 from central.parts import Parts, provide_parts
+from central.people import sweeping
 from central.people.access import authorise
 from central.people.auth import People
 from central.people.oidc import provider_of
@@ -64,6 +65,7 @@ def create_app(
     async def _start(stack: AsyncExitStack, engine: AsyncEngine, live: Live) -> Parts:
         people = People(engine, TokenKey.load(settings.data_dir), now, Seal.load(settings.data_dir))
         stack.push_async_callback(cancelled, asyncio.create_task(images.kept_swept(settings.images_dir)))
+        stack.push_async_callback(cancelled, asyncio.create_task(sweeping.kept_swept(engine, now)))
         mailer = mailer_of(settings.smtp_url, settings.mail_from)
         provider = provider_of(settings, now)
         if not with_ingest:

@@ -9,6 +9,7 @@ from litestar.response import ServerSentEvent
 
 from central.db import reading
 from central.parts import CentralRequest, Wired, caller_sites
+from central.people.access import still_may
 from central.people.permissions import VIEWERS
 from central.people.sites import Sites
 from central.results.live import RunEvent, TooManyListenersError
@@ -30,7 +31,7 @@ LastEventId = Annotated[
     description="`text/event-stream`: events `run` whose id is the run's number and whose data names the plate.",
 )
 async def get_events(request: CentralRequest, parts: Wired, last_event_id: LastEventId = None) -> ServerSentEvent:
-    """A stream of runs from now on, or from the last one that the listener saw."""
+    """A stream of runs from now on, or from the last one that the listener saw; it ends soon after the sign-in."""
     sites = caller_sites(request)
     last = await _newest(parts, sites) if last_event_id is None else int(last_event_id)
 
@@ -38,7 +39,7 @@ async def get_events(request: CentralRequest, parts: Wired, last_event_id: LastE
         return await runs_after(parts, number, sites)
 
     try:
-        return ServerSentEvent(parts.live.open(last, after))
+        return ServerSentEvent(parts.live.open(last, after, still=lambda: still_may(request, VIEWERS)))
     except TooManyListenersError as error:
         raise ProblemError(503, str(error), {"retry-after": "30"}) from error
 

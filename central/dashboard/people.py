@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
+import segno
 from litestar import Response, get, post
 from litestar.params import PathParameter
 from litestar.response import Redirect, Template
@@ -92,9 +93,18 @@ async def _account_page(
     request: CentralRequest, parts: Parts, secret: SecretOut | None = None, message: str = "", status_code: int = 200
 ) -> Template:
     sessions = await sessions_of(parts, person_of(request))
-    answer = page(request, parts, "account.html", "/account", sessions=sessions, secret=secret, message=message)
+    picture = "" if secret is None else _picture(secret.link)
+    answer = page(
+        request, parts, "account.html", "/account",
+        sessions=sessions, secret=secret, picture=picture, message=message,
+    )  # fmt: skip
     answer.status_code = status_code
     return answer
+
+
+def _picture(link: str) -> str:
+    """The link as a QR code for a telephone's camera, dark on light also where the page is dark: a `data:` address."""
+    return segno.make(link, error="m", micro=False).svg_data_uri(scale=4, border=4, dark="#000", light="#fff")
 
 
 @post("/account/password", access=VIEWERS, include_in_schema=False)

@@ -131,7 +131,7 @@ async def still_may(connection: ASGIConnection[Any, Any, Any, Any], access: Acce
     """Whether who opened a stream may still listen, to the same things: it may last longer than a sign-in."""
     before = connection.scope["user"]
     try:
-        caller = await _caller(connection, connection.app.state.parts, required=True)
+        caller = await _caller(connection, connection.app.state.parts, required=True, seen=False)
     except NotSignedInError:
         return False
     return _may(caller, access) and getattr(caller, "sites", None) == getattr(before, "sites", None)
@@ -184,33 +184,33 @@ def _words(caller: Person | KeyCaller | DeviceCaller | None) -> str:
 
 
 async def _caller(
-    connection: ASGIConnection[Any, Any, Any, Any], parts: Parts, *, required: bool
+    connection: ASGIConnection[Any, Any, Any, Any], parts: Parts, *, required: bool, seen: bool = True
 ) -> Person | KeyCaller | DeviceCaller | None:
-    """Who it is, by bearer token or by session cookie."""
+    """Who it is, by bearer token or by session cookie; `seen` counts as a use of the session."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme:
         if not required:
             return None  # sign-in and enrolment bring their own proof
-        return await _bearer(parts, scheme, token.strip())
+        return await _bearer(parts, scheme, token.strip(), seen=seen)
     session = connection.cookies.get(session_cookie(parts.settings.secure_cookies))
     if session is None:
         if required:
             raise NotSignedInError("not signed in (expected a bearer token or a session)")
         return None
     try:
-        return await parts.people.of_token(session, "pages")
+        return await parts.people.of_token(session, "pages", seen=seen)
     except NotSignedInError:
         if required:
             raise
         return None
 
 
-async def _bearer(parts: Parts, scheme: str, token: str) -> Person | KeyCaller | DeviceCaller:
+async def _bearer(parts: Parts, scheme: str, token: str, *, seen: bool) -> Person | KeyCaller | DeviceCaller:
     """A person's JSON web token has two dots, a machine's key begins with `wr_`; else it is a device's upload token."""
     if scheme.lower() != "bearer":
         raise NotSignedInError(f"authorization scheme {scheme[:20]!r} (expected Bearer)")
     if token.count(".") == 2:
-        return await parts.people.of_token(token, "api")
+        return await parts.people.of_token(token, "api", seen=seen)
     if token.startswith(keys.PREFIX):
         return await keys.caller_of(parts.engine, token, parts.now())
     async with reading(parts.engine) as connection:

@@ -7,7 +7,7 @@ run that another process accepted is found at the next heartbeat.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -15,8 +15,10 @@ from litestar.response.sse import ServerSentEventMessage
 
 # Longer and a proxy closes an idle line (60 s is common); shorter and a thousand tablets ask the database for nothing.
 HEARTBEAT_S: Final = 15.0
-# A stream ends after ten minutes and the browser comes back: then a revoked sign-in is refused.
+# A stream ends after ten minutes and the browser comes back: no connection is for ever.
 LIFE_S: Final = 600.0
+# So soon after somebody signed out, was shut out, or lost a site, their streams end.
+CHECK_S: Final = 3.0
 RETRY_MS: Final = 2000
 MAX_LISTENERS: Final = 500
 
@@ -34,6 +36,10 @@ class RunEvent(msgspec.Struct, frozen=True):
 
 class TooManyListenersError(Exception):
     """Every place is taken."""
+
+
+async def _always() -> bool:
+    return True
 
 
 class Live:
@@ -78,17 +84,21 @@ class Live:
         last_number: int,
         runs_after: Callable[[int], Awaitable[Sequence[RunEvent]]],
         heartbeat_s: float = HEARTBEAT_S,
+        still: Callable[[], Awaitable[bool]] = _always,
+        check_s: float = CHECK_S,
     ) -> AsyncIterator[ServerSentEventMessage]:
-        """The stream for one listener, or TooManyListenersError."""
+        """The stream for one listener, or TooManyListenersError. It ends once `still`, asked often, says no."""
         if len(self._wakers) >= MAX_LISTENERS:
             raise TooManyListenersError(f"{MAX_LISTENERS} listeners are connected (expected fewer)")
-        return self._stream(last_number, runs_after, heartbeat_s)
+        return self._stream(last_number, runs_after, heartbeat_s, still, check_s)
 
     async def _stream(
         self,
         last_number: int,
         runs_after: Callable[[int], Awaitable[Sequence[RunEvent]]],
         heartbeat_s: float,
+        still: Callable[[], Awaitable[bool]],
+        check_s: float,
     ) -> AsyncIterator[ServerSentEventMessage]:
         """Every run after `last_number`, in order, as it comes; comments in between keep the line open."""
         loop = asyncio.get_running_loop()
@@ -101,17 +111,17 @@ class Live:
                 for run in found:
                     last_number = run.number
                     yield ServerSentEventMessage(event="run", id=run.number, data=msgspec.json.encode(run).decode())
-                if found:
-                    continue
-                if self._closed:
+                if self._closed and not found:
                     return
-                if not await _woken(waker, heartbeat_s):
+                until = loop.time() + (0 if found else heartbeat_s)
+                while not waker.is_set() and loop.time() < until:
+                    await _woken(waker, min(check_s, until - loop.time()))
+                    if not await still():
+                        return
+                if not found and not waker.is_set():
                     yield ServerSentEventMessage(comment="still here", data=None)
 
 
-async def _woken(waker: asyncio.Event, timeout_s: float) -> bool:
-    try:
+async def _woken(waker: asyncio.Event, timeout_s: float) -> None:
+    with suppress(TimeoutError):
         await asyncio.wait_for(waker.wait(), timeout_s)
-    except TimeoutError:
-        return False
-    return True

@@ -173,3 +173,31 @@ async def test_a_last_event_id_that_is_no_number_is_refused(
     async with central(settings) as client:
         answer = await client.get("/api/v1/events", headers=await bearer(client) | {"last-event-id": value})
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/api/v1/sessions", "/api/v1/tokens"])
+async def test_a_stream_ends_soon_after_its_listener_signed_out(
+    engine: AsyncEngine, settings: Settings, path: str
+) -> None:
+    await people(engine)
+    async with serving(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=60) as client:
+        headers = await bearer(client)
+        async with client.stream("GET", "/api/v1/events", headers=headers) as stream:
+            lines = stream.aiter_lines()
+            assert await anext(lines) == ": listening"
+            assert (await client.delete(path, headers=headers)).status_code == 204
+            async with asyncio.timeout(60):  # by itself it would go on for ten minutes
+                assert not [line async for line in lines if line.startswith("data")]
+
+
+async def test_a_stream_goes_on_while_its_listener_may() -> None:
+    asked, live = [], Live()
+
+    async def still() -> bool:
+        asked.append(1)
+        return len(asked) < 3
+
+    stream = live.open(0, Store().after, heartbeat_s=30, still=still, check_s=0.01)
+    async with asyncio.timeout(30):
+        assert [message.comment async for message in stream] == ["listening"]
+    assert (len(asked), live.listeners) == (3, 0)
