@@ -24,7 +24,15 @@ import structlog
 
 from edge_agent.durable import make_folder
 from edge_agent.outbox.salvage import keep_first_page, salvage, set_aside, unfinished
-from edge_agent.outbox.tables import NewerFileError, altered_tables, bring_up_to_date, meta, put_meta
+from edge_agent.outbox.tables import (
+    NewerFileError,
+    altered_tables,
+    bring_up_to_date,
+    damaged_tables,
+    half_lost,
+    meta,
+    put_meta,
+)
 from protocol.delivery import State
 
 # The log is written back into the file above this, and after each new reading.
@@ -229,6 +237,8 @@ def _opened(path: Path, new_epoch: Callable[[], str], *, thorough: bool = False)
         ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}")
         check_settings(connection)
+        # Before anything is asked of them: a column under another name is no error of a file, but ours.
+        _refuse_altered(damaged_tables(connection))
         bring_up_to_date(connection, new_epoch)
         _look_over(connection, new_epoch, thorough=thorough)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -251,9 +261,7 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
     The small table and its indexes are compared each time the file is opened. The documents prove themselves when they
     are sent, and are a gigabyte after a month without a line: they are looked through only after trouble.
     """
-    altered = altered_tables(connection)
-    if altered:
-        raise _malformed(f"not as it was made: {altered[0][:60]}")
+    _refuse_altered(altered_tables(connection))
     wrong = _wrong(connection, "'readings'")
     if wrong:
         _log.warning("the outbox's indexes are made anew", why=wrong)
@@ -268,6 +276,9 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
     if connection.execute(f"SELECT 1 FROM readings WHERE {bad} LIMIT 1", known).fetchone():
         _log.warning("readings in no known state wait to be sent again")
         connection.execute(f"UPDATE readings SET state = '{State.PENDING}' WHERE {bad}", known)
+    for name, value in half_lost(connection).items():
+        _log.warning("a damaged value of the outbox is mended from its second copy", name=name)
+        put_meta(connection, name, value)
     if meta(connection, "epoch") is None or meta(connection, "last_seq") is None:
         # Under another name no number can be given twice.
         _log.error("the outbox's name or counter is damaged: it goes on under another name")
@@ -276,6 +287,11 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
         put_meta(connection, "last_seq", connection.execute("SELECT coalesce(max(seq), 0) FROM readings").fetchone()[0])
         connection.execute("UPDATE readings SET moved = 1")
         connection.execute("COMMIT")
+
+
+def _refuse_altered(altered: list[str]) -> None:
+    if altered:
+        raise _malformed(f"not as it was made: {altered[0][:60]}")
 
 
 def _malformed(why: str) -> sqlite3.DatabaseError:

@@ -2,8 +2,8 @@
 
 What was captured lies in `documents`, with the digest that was made at capture; it is written once and proves itself.
 `readings` says where each stands; `seal` is over the columns that must not change, so that a flipped bit in one of them
-is seen before the reading leaves. `meta` holds the outbox's name and its counter, sealed too: a number that was given
-is never given again.
+is seen before the reading leaves. `meta` holds the outbox's name and its counter, sealed too, and twice, so that one
+flipped bit takes neither: a number that was given is never given again.
 """
 
 import sqlite3
@@ -35,6 +35,9 @@ TABLES: Final = (
     " detail TEXT, file TEXT)",
     "CREATE TABLE captured (key TEXT PRIMARY KEY) WITHOUT ROWID",
 )
+
+# What nothing else in the file could tell, were it lost.
+TWICE: Final = ("epoch", "last_seq")
 
 _TABLES_1: Final = ("meta", "readings", "refused", "captured")
 
@@ -115,16 +118,33 @@ def insert(connection: sqlite3.Connection, row: dict[str, Any], packed: bytes) -
 
 
 def put_meta(connection: sqlite3.Connection, name: str, value: object) -> None:
-    """Write a sealed value."""
-    connection.execute(PUT_META, [name, str(value), sealed(name, value)])
+    """Write a sealed value; the name and the counter twice, each copy sealed under its own name."""
+    for copy in _copies(name):
+        connection.execute(PUT_META, [copy, str(value), sealed(copy, value)])
 
 
 def meta(connection: sqlite3.Connection, name: str) -> str | None:
-    """A sealed value; None where it is missing or damaged."""
-    for value, seal in connection.execute("SELECT value, seal FROM meta WHERE name = ?", [name]):
-        if sealed(name, value) == seal:
-            return str(value)
-    return None
+    """A sealed value, from whichever copy of it proves itself; None where none does."""
+    return next((value for copy in _copies(name) for value in _sound(connection, copy)), None)
+
+
+def half_lost(connection: sqlite3.Connection) -> dict[str, str]:
+    """Of what is kept twice, the values of which only one copy proves itself."""
+    found = {}
+    for name in TWICE:
+        sound = [value for copy in _copies(name) for value in _sound(connection, copy)]
+        if len(sound) == 1:
+            found[name] = sound[0]
+    return found
+
+
+def _copies(name: str) -> tuple[str, ...]:
+    return (name, f"{name}_again") if name in TWICE else (name,)
+
+
+def _sound(connection: sqlite3.Connection, copy: str) -> list[str]:
+    rows = connection.execute("SELECT value, seal FROM meta WHERE name = ?", [copy]).fetchall()
+    return [str(value) for value, seal in rows if sealed(copy, value) == seal]
 
 
 def bring_up_to_date(connection: sqlite3.Connection, new_epoch: Callable[[], str]) -> None:
@@ -152,6 +172,12 @@ def bring_up_to_date(connection: sqlite3.Connection, new_epoch: Callable[[], str
             raise
     if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
         connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def damaged_tables(connection: sqlite3.Connection) -> list[str]:
+    """The same, where most of them are there: nothing may be asked of this file, and it is no older one."""
+    altered = altered_tables(connection)
+    return altered if 2 * len(altered) < len(TABLES) else []
 
 
 def altered_tables(connection: sqlite3.Connection) -> list[str]:

@@ -12,9 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from edge_agent.outbox.file import LOG_CAP_BYTES
 from edge_agent.outbox.look import open_for_looking
+from edge_agent.outbox.pruning import Pruning
 from edge_agent.outbox.salvage import SET_ASIDE
 from protocol import codec
 from protocol.codec import digest
@@ -185,11 +187,28 @@ def test_with_its_name_or_counter_damaged_it_goes_on_under_another_name(tmp_path
         ids = put(outbox, 1, 2)
         outbox.settle(ids[:1])
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as connection, connection:
-        connection.execute("UPDATE meta SET value = '1' WHERE name = ?", [name])
+        connection.execute("UPDATE meta SET value = '1' WHERE name IN (?, ?)", [name, f"{name}_again"])
     with closing(open_outbox(tmp_path, new_epoch=lambda: "epoch-2")) as outbox:
         assert outbox.epoch == "epoch-2"
         assert outbox.put(*kept(3)) == 3
         assert [day.ranges for day in outbox.ledger()] == [((2, 3),)]
+
+
+@pytest.mark.parametrize("copy", ["epoch", "epoch_again", "last_seq", "last_seq_again"])
+@pytest.mark.parametrize("change", ["value = '1'", "seal = 'f'", "name = 'x'"])
+def test_with_one_copy_of_its_name_or_counter_damaged_it_goes_on_as_it_was(
+    tmp_path: Path, copy: str, change: str
+) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        put(outbox, 1, 2)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as connection, connection:
+        connection.execute(f"UPDATE meta SET {change} WHERE name = ?", [copy])
+    for number in (3, 4):  # and once more, when both copies are whole again
+        with capture_logs() as logs, closing(open_outbox(tmp_path, new_epoch=lambda: "epoch-2")) as outbox:
+            assert outbox.epoch == "epoch-1"
+            assert outbox.put(*kept(number)) == number
+        mended = [entry for entry in logs if "second copy" in entry["event"]]
+        assert len(mended) == (number == 3)
 
 
 COLUMNS = (
@@ -247,3 +266,36 @@ def test_a_table_whose_description_is_damaged_is_salvaged(tmp_path: Path, change
     with closing(open_outbox(tmp_path)) as outbox:
         assert [one.id for one in outbox.due(9)] == ids
         assert outbox.epoch == "epoch-1"
+
+
+@pytest.mark.parametrize(
+    ("said", "changed"),
+    [(b"meta (name TEXT", b"meta (nbme TEXT"), (b"tabledocuments", b"tabledncuments"), (b"by_day", b"by_dax")],
+)
+def test_a_table_or_column_under_another_name_is_damage_and_salvaged(
+    tmp_path: Path, said: bytes, changed: bytes
+) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1, 2)
+    content = (tmp_path / "outbox.db").read_bytes()
+    garble(tmp_path / "outbox.db", content.index(said), changed)
+    with closing(open_outbox(tmp_path)) as outbox:
+        assert [one.id for one in outbox.due(9)] == ids
+        assert (outbox.epoch, outbox.put(*kept(3))) == ("epoch-1", 3)
+
+
+def test_an_outbox_that_could_not_be_opened_can_be_opened_by_the_same_process_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1)
+
+    def fails(_: Pruning) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pruning, "sweep", fails)
+        with pytest.raises(sqlite3.OperationalError, match="I/O"):
+            open_outbox(tmp_path)
+    with closing(open_outbox(tmp_path)) as outbox:
+        assert [one.id for one in outbox.due(9)] == ids
