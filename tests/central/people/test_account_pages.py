@@ -1,16 +1,23 @@
 """The pages of one's own account: setting a password by a link, and ending sign-ins, without scripts."""
 
+import re
 import shutil
+from html import unescape
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import zxingcpp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import COMMAND
 from central.people.links import make_link
 from central.people.users import add_user
 from central.settings import Settings
-from tests.central.web import PASSWORD, bearer, central, csrf_token, people, sign_in
+from tests.central.dashboard.test_dashboard_browser import browser_page
+from tests.central.dashboard.test_dashboard_browser import sign_in as sign_in_there
+from tests.central.web import PASSWORD, bearer, central, csrf_token, people, serving, sign_in
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
@@ -52,3 +59,26 @@ async def test_the_account_page_ends_one_sign_in_or_all(engine: AsyncEngine, set
         assert ended.headers["location"] == "/sign-in"
         client.cookies.update(cookies)
         assert (await client.get("/account", follow_redirects=False)).headers["location"].startswith("/sign-in")
+
+
+@pytest.mark.system
+async def test_a_telephones_camera_reads_the_secret_that_the_page_shows(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    async with serving(settings) as (url, _), browser_page(url) as (page, complaints):
+        page.set_default_timeout(60_000)
+        await sign_in_there(page)
+        await page.goto("/account")
+        form = page.locator("form[action='/account/codes']")
+        await form.get_by_label("Password").fill(PASSWORD)
+        await form.get_by_role("button").click()
+        picture = page.get_by_alt_text("The secret below, for the camera of a telephone")
+        seen = cv2.imdecode(np.frombuffer(await picture.screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        link = re.search(r'href="(otpauth://[^"]+)"', await page.content())
+        typed = await page.locator("p.code").inner_text()
+    assert seen is not None
+    assert link is not None
+    assert [found.text for found in zxingcpp.read_barcodes(seen)] == [unescape(link[1])]
+    assert typed.replace(" ", "") in link[1]
+    assert complaints == []
