@@ -2,7 +2,8 @@
 
 Messages arrive on the client's own thread and go into a queue on the event loop. A message stays unacknowledged towards
 the broker until `acknowledge`, and the broker sends no more than `RECEIVE_MAXIMUM` of those: that is the back pressure,
-and the bound on memory, while the database is slow or away.
+and the bound on memory, while the database is slow or away. What a device sends beyond its share goes no further than
+that thread (`shedding`).
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from central.fleet.devices import BrokerAddress
 from central.intake.plan import Delivery
+from central.intake.shedding import Shares
 from protocol.codec import decode, encode
 from protocol.errors import RemoteProtocolError
 from protocol.messages import VERSION, Ack, CentralStatus
@@ -72,6 +74,8 @@ class Link:
     ) -> None:
         """`instance` names this run of central on every broker; `messages` may be shared by several links."""
         self.connected = False
+        self.shed = 0
+        self._shares = Shares()
         self._messages, self._now = messages, now
         self._loop = asyncio.get_running_loop()
         self._connection = 0
@@ -151,6 +155,9 @@ class Link:
         if delivery.topic == CENTRAL_STATE:
             self._notice_another(delivery.payload)
         arrived = Message(self, self._connection, message.mid, message.qos, delivery)
+        if not self._shares.take(message.topic.rpartition("/")[0], self._loop.time()):
+            self._shed(arrived)
+            return
         self._loop.call_soon_threadsafe(self._messages.put_nowait, arrived)
 
     def _notice_another(self, payload: bytes) -> None:
@@ -161,6 +168,13 @@ class Link:
                 self._others.add(instance)
                 expected = "one central, or a broker without use_username_as_clientid, where they throw each other off"
                 _log.warning("another_central", host=self._address.host, port=self._address.port, expected=expected)
+
+    def _shed(self, message: Message) -> None:
+        """Let go of what is beyond its sender's share, here, before it costs the others anything."""
+        self.acknowledge(message)
+        self.shed += 1
+        if self.shed & (self.shed - 1) == 0:  # the first, second, fourth, …: the log is no place for a flood
+            _log.warning("device_floods", topic=message.delivery.topic, shed=self.shed)
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected
