@@ -1,4 +1,4 @@
-"""A central with two laboratories, somebody of every role in each, a device, runs: and every id in its database."""
+"""A central with two laboratories, a key and somebody of every role in each, a device, runs: every id of it."""
 
 import secrets
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import COMMAND, Change, record
 from central.db import reading, transaction
-from central.people.permissions import ROLES
+from central.people.keys import create_key
+from central.people.permissions import ROLES, SCOPES
 from central.tables import devices, memberships, metadata, sites, users
 from tests.central.web import people, runs
 from tests.make import NOON, make_code
@@ -21,10 +22,11 @@ OTHERS = tuple(f"north-{role}" for role in ("viewer", "operator", "reviewer"))
 
 @dataclass(frozen=True)
 class Seeded:
-    """What is there: ids and names of every kind, and the device's token."""
+    """What is there: ids and names of every kind, the device's token, and a key of each laboratory for everything."""
 
     known: tuple[Any, ...]
     upload_token: str
+    keys: dict[str, str]
 
 
 async def seed(engine: AsyncEngine) -> Seeded:
@@ -43,7 +45,11 @@ async def seed(engine: AsyncEngine) -> Seeded:
             await connection.execute(insert(memberships).values(user_id=theirs["id"], site_id="north"))
         await connection.execute(update(devices).where(devices.c.id == "bench-north").values(site_id="north"))
         await record(connection, COMMAND, [Change("site.add", "site", "main", "main", new={"canary": CANARY})], NOON)
-    return Seeded(await _known(engine), device.upload_token)
+    keys = {}
+    for name, site in (("key", "main"), ("north-key", "north")):
+        made = {"title": name, "site_id": site, "expires_at": None, "actor": COMMAND, "now": NOON}
+        _, keys[name] = await create_key(engine, scopes=SCOPES, **made)  # type: ignore[arg-type]
+    return Seeded(await _known(engine), device.upload_token, keys)
 
 
 async def _known(engine: AsyncEngine) -> tuple[Any, ...]:

@@ -32,7 +32,7 @@ EXAMPLES = 100 if FULL else 2
 # What the client takes of what schemathesis would send; a cookie would sign nobody in.
 TAKEN = ("method", "url", "headers", "params", "json", "data", "content", "files")
 CHECKS = (not_a_server_error, content_type_conformance, response_schema_conformance)
-CALLERS = ("nobody", "device", *ROLES, OTHERS[1])
+CALLERS = ("nobody", "device", *ROLES, OTHERS[1], "key", "north-key")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,8 @@ def central(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> It
         return seeded
 
     seeded = anyio.run(fill)
-    app = create_app(Settings(data_dir=folder), with_ingest=False, accounts=Accounts(), now=Clock())  # type: ignore[arg-type]
+    wanted = Settings(data_dir=folder, requests_per_minute=10**6)  # the clock stands still
+    app = create_app(wanted, with_ingest=False, accounts=Accounts(), now=Clock())  # type: ignore[arg-type]
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client, seeded
 
@@ -56,6 +57,8 @@ def central(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> It
 def headers_of(client: TestClient[Any], seeded: Seeded, caller: str) -> dict[str, str]:
     if caller in ("nobody", "device"):
         return {"authorization": f"Bearer {seeded.upload_token}"} if caller == "device" else {}
+    if caller in seeded.keys:
+        return {"authorization": f"Bearer {seeded.keys[caller]}"}
     answer = client.post("/api/v1/tokens", json={"name": caller, "password": PASSWORD})
     return {"authorization": f"Bearer {answer.json()['access_token']}"} if answer.status_code == 201 else {}
 
