@@ -52,7 +52,7 @@ class Mailer:
             letter["Auto-Submitted"] = "auto-generated"
         letter["From"], letter["To"], letter["Subject"] = self.sender, to, subject
         letter.set_content(text)
-        await anyio.to_thread.run_sync(self._send, letter)
+        await self.hand_over(letter, [to])
 
     async def hand_over(self, letter: EmailMessage, to: Sequence[str]) -> None:
         """This letter to all of these people or to none of them; MailError, and which one, where it cannot go out."""
@@ -91,13 +91,6 @@ class Mailer:
     def __str__(self) -> str:
         """As people are told; without secrets."""
         return f"mail server {self.host}:{self.port}"
-
-    def _send(self, letter: EmailMessage) -> None:
-        try:
-            with self._connect() as server:
-                server.send_message(letter)
-        except (OSError, smtplib.SMTPException) as error:
-            raise MailError(f"{self} did not take the letter: {_reason(error)}") from error
 
     def _connect(self) -> smtplib.SMTP:
         """Signed in, over an encrypted line."""

@@ -102,11 +102,11 @@ def _chart(title: str, points: list[tuple[str, float | None]]) -> Chart:
         if value is None:
             continue
         tall = (HEIGHT - 20) * value / most if most > 0 else 0.0
-        words = f"{start}: {display(float(value), 3)}"
+        words = f"{start}: {value:.3g}"
         bars.append(
             Bar(round(10 + at * step, 1), round(HEIGHT - 10 - tall, 1), round(step * 0.8, 1), round(tall, 1), words)
         )
-    return Chart(title, display(float(most), 3), tuple(bars))
+    return Chart(title, f"{most:.3g}", tuple(bars))
 
 
 HANDLERS: Final = (get_quality_page,)

@@ -98,8 +98,8 @@ def of_device(kind: Kind, device: DeviceFacts, now: datetime) -> Measured | None
     """One device by one kind; None where it says nothing of that. Pure."""
     heard = device.status_at or device.enrolled_at
     if kind == "device_offline":
-        said = "never, since it was enrolled at" if device.status_at is None else "at"
-        return _of(device, (now - heard).total_seconds(), f"last heard of {said} {_at(heard)}")
+        said = "never heard of since it was enrolled" if device.status_at is None else "last heard of"
+        return _of(device, (now - heard).total_seconds(), f"{said} at {_at(heard)}")
     status = device.status
     if status is None:
         return None

@@ -23,7 +23,7 @@ from central.deliveries.places import PlaceError, target_of
 from central.deliveries.states import retry_delay_s
 from central.deliveries.targets.target import TargetError
 from central.deliveries.targets.webhook import Webhook
-from central.mail import Mailer, MailError
+from central.mail import LetterRefusedError, Mailer, MailError
 from central.seal import SealError
 from central.tables import memberships, notice_letters, notice_rules, users
 
@@ -133,7 +133,8 @@ async def _mail(desk: Desk, mailer: Mailer | None, row: Row[Any]) -> None:
     try:
         await mailer.send(address, row.content["subject"], row.content["text"], letter_id=row.id)
     except MailError as error:
-        raise LetterError(str(error).replace(address, "the person's address"), final=False) from error
+        detail = str(error).replace(address, "the person's address")
+        raise LetterError(detail, final=isinstance(error, LetterRefusedError)) from error
     except ValueError as error:  # an address that no header can hold
         raise LetterError(f"person {row.recipient} has an address that cannot be written to", final=True) from error
 

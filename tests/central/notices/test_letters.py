@@ -19,7 +19,7 @@ from central.db import reading, transaction
 from central.deliveries.editing import Desk
 from central.deliveries.places import Bounds
 from central.deliveries.targets.webhook import signature
-from central.mail import Mailer, MailError
+from central.mail import LetterRefusedError, Mailer, MailError
 from central.notices.letters import LEASE, MOST_ATTEMPTS, LetterError, Postman, Send, address_of, post, sender
 from central.people.users import add_user
 from central.seal import Seal
@@ -281,19 +281,20 @@ async def test_without_a_mail_server_a_letter_says_so_at_once(engine: AsyncEngin
     assert "WELLREAD_SMTP_URL" in said
 
 
-async def test_a_server_that_repeats_an_address_does_not_bring_it_into_the_list(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "state"), [(MailError, "due"), (LetterRefusedError, "failed")])
+async def test_what_a_server_says_is_kept_without_the_address_and_a_refusal_is_not_asked_for_again(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, kind: type[MailError], state: str
 ) -> None:
     anna = await with_address(engine, "anna")
     await write(engine, ("email", anna))
 
     async def refuses(*_: Any, **__: Any) -> None:
-        raise MailError("550 no mailbox anna@lab.example here")
+        raise kind("no mailbox anna@lab.example here")
 
     monkeypatch.setattr(Mailer, "send", refuses)
     mailer = Mailer("127.0.0.1", 1, "lab@lab.example", tls_from_start=False)
     await post(engine, postman(Clock(), sender(desk(engine), mailer)))
-    assert await states(engine) == [("due", "550 no mailbox the person's address here")]
+    assert await states(engine) == [(state, "no mailbox the person's address here")]
 
 
 async def test_a_call_is_signed_and_the_same_at_every_try(
