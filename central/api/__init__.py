@@ -1,7 +1,8 @@
 """The HTTP API, one file per noun; `access` says who may call what, `problems` how a refusal looks.
 
 `runs`, `results`, `lists`, `submissions`, `events`: results. `devices`, `images`: the fleet. `people`: sign-in.
-`letters`: what was refused. `audit`: every change. `operations`: health and metrics. `paths`: names in addresses.
+`letters`: what was refused. `audit`: every change. `operations`: health and metrics. `notices`: who
+is told of what. `quality`: how devices read. `paths`: names in addresses.
 """
 
 from typing import Final

@@ -1,9 +1,8 @@
 """The pages that people see, rendered on the server; every one works without internet and without scripts.
 
-`pages`, `submissions`, `plates`, `worklists`, `waiting`, `trends`, `review`, `assays`, `deliveries`, `notices`,
-`quality`, `people`,
-`administration`, `audit`: one for each part of the work. `fields` what forms are made of, `words` and `bench` what is
-said; `templates/` and `static/` how it looks.
+`pages`, `submissions`, `plates`, `worklists`, `waiting`, `trends`, `review`, `assays`, `deliveries`, `previews`,
+`notices`, `quality`, `people`, `administration`, `audit`: one for each part of the work. `fields` what forms are made
+of, `words` and `bench` what is said; `templates/` and `static/` how it looks.
 """
 
 from pathlib import Path
