@@ -31,7 +31,7 @@ from central.people.access import authorise
 from central.people.auth import People
 from central.people.oidc import provider_of
 from central.people.tokens import TokenKey
-from central.results import images
+from central.results import images, keeping
 from central.results.live import Live
 from central.seal import Seal
 from central.settings import Settings
@@ -65,6 +65,7 @@ def create_app(
     async def _start(stack: AsyncExitStack, engine: AsyncEngine, live: Live) -> Parts:
         people = People(engine, TokenKey.load(settings.data_dir), now, Seal.load(settings.data_dir))
         stack.push_async_callback(cancelled, asyncio.create_task(images.kept_swept(settings.images_dir)))
+        stack.push_async_callback(cancelled, asyncio.create_task(keeping.kept_to(engine, settings.images_dir, now)))
         stack.push_async_callback(cancelled, asyncio.create_task(sweeping.kept_swept(engine, now)))
         mailer = mailer_of(settings.smtp_url, settings.mail_from)
         provider = provider_of(settings, now)

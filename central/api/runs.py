@@ -60,6 +60,9 @@ class RunOut(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     image_sha256: str
     image_url: str | None
+    image_removed_at: Annotated[
+        datetime | None, msgspec.Meta(description="Since then its laboratory keeps the picture no longer.")
+    ]
     endpoints: Annotated[dict[str, EndpointOut], msgspec.Meta(description="Those that count, after review.")]
     revision: Annotated[int, msgspec.Meta(description="Grows with everything that a person says of the run.")]
     assay_version: Annotated[int, msgspec.Meta(description="Of the profile that the endpoints are worked out by.")]

@@ -19,6 +19,10 @@ from central.web.revisions import revision_tag, seen_revision, stale
 
 SITE_ID = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SitePath = Annotated[str, PathParameter(pattern=SITE_ID, description="Site.")]
+PictureDays = Annotated[
+    int,
+    msgspec.Meta(ge=1, le=36_500, description="So long photographs are kept once they are settled; null: for ever."),
+]
 Title = Annotated[str, msgspec.Meta(max_length=200, examples=["Poultry diagnostics"])]
 
 
@@ -41,6 +45,7 @@ class SiteChangeIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     title: Title | None = None
     unregistered: Unregistered | None = None
     four_eyes: bool | None = None
+    picture_days: PictureDays | msgspec.UnsetType | None = msgspec.UNSET
     reason: Reason | None = None
 
 
@@ -94,6 +99,8 @@ async def changed_site(request: CentralRequest, parts: Parts, site_id: str, data
         raise missing("site", site_id)
     names = ("title", "unregistered", "four_eyes")
     wanted = {name: value for name in names if (value := getattr(data, name)) is not None}
+    if data.picture_days is not msgspec.UNSET:
+        wanted["picture_days"] = data.picture_days
     try:
         return await laboratories.change_site(
             parts.engine,

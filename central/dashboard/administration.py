@@ -71,6 +71,7 @@ class SiteChangeForm(msgspec.Struct, frozen=True):
     title: Annotated[str, _Text] = ""
     unregistered: Annotated[str, _Text] = ""
     four_eyes: Annotated[str, _Text] = ""
+    picture_days: Annotated[str, _Text] = ""
     reason: Annotated[str, _Text] = ""
 
 
@@ -220,6 +221,7 @@ async def post_site_change(
         "title": data.title or None,
         "unregistered": data.unregistered or None,
         "four_eyes": {"yes": True, "no": False}.get(data.four_eyes),
+        "picture_days": int(days) if (days := data.picture_days.strip()).isdecimal() else days or None,
         "reason": data.reason or None,
     }
     try:

@@ -246,6 +246,7 @@ def run_context(found: Dossier, names: dict[str, str]) -> dict[str, Any]:
     return {
         "run": run_line(run),
         "image_url": f"/api/v1/images/{run.image_sha256}" if run.image_stored else None,
+        "image_removed_on": None if run.image_removed_at is None else run.image_removed_at.date().isoformat(),
         "picture": found.reading.picture,
         "radius_px": round(found.reading.plate.pitch_px * 0.42, 1),
         "rows": plate_map(shown, run.assay),

@@ -18,13 +18,17 @@ Unregistered = Literal["register", "wait"]
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A laboratory: what becomes of codes that nobody registered, and whether who reviewed may approve."""
+    """A laboratory: what becomes of codes that nobody registered, and whether who reviewed may approve.
+
+    A photograph goes `picture_days` after it came, once nobody needs it to decide (`results.keeping`); None: never.
+    """
 
     id: str
     title: str
     created_at: datetime
     unregistered: Unregistered
     four_eyes: bool
+    picture_days: int | None
     revision: int
 
 
@@ -50,7 +54,7 @@ async def list_sites(connection: AsyncConnection, which: Sites) -> tuple[Site, .
 
 async def add_site(engine: AsyncEngine, site_id: str, title: str, *, actor: Actor, now: datetime) -> Site:
     """A new site; ValueError where its id is taken or its title is none."""
-    site = Site(site_id, _title(title), now, "register", four_eyes=False, revision=1)
+    site = Site(site_id, _title(title), now, "register", four_eyes=False, picture_days=None, revision=1)
     added = Change("site.add", "site", site_id, site_id, new={"title": site.title})
     try:
         async with transaction(engine) as connection:
@@ -72,7 +76,7 @@ async def change_site(
             raise UnknownSiteError(f"no site {wanted.id!r} here")
         (before,) = found
         after = msgspec.structs.replace(wanted, title=_title(wanted.title), revision=seen_revision + 1)
-        names = ("title", "unregistered", "four_eyes")
+        names = ("title", "unregistered", "four_eyes", "picture_days")
         old = {name: getattr(before, name) for name in names if getattr(before, name) != getattr(after, name)}
         new = {name: getattr(after, name) for name in old}
         seen = (sites.c.id == wanted.id) & (sites.c.revision == seen_revision)

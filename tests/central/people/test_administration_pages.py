@@ -93,11 +93,12 @@ async def test_a_laboratory_is_added_and_changed_by_the_revision_that_was_seen(
     async with central(settings) as client:
         await sign_in(client, "admin")
         assert (await form(client, "/sites", id="north", title="North"))[0] == 303
-        wanted = {"title": "North", "unregistered": "wait", "four_eyes": "yes"}
+        wanted = {"title": "North", "unregistered": "wait", "four_eyes": "yes", "picture_days": "400"}
         assert (await form(client, "/sites/north", revision="1", **wanted))[0] == 303
         assert (await form(client, "/sites/north", revision="1", **wanted | {"title": "Late"}))[0] == 412
         sites = {one["id"]: one for one in (await client.get("/api/v1/sites")).json()["items"]}
         assert (sites["north"]["unregistered"], sites["north"]["four_eyes"]) == ("wait", True)
+        assert sites["north"]["picture_days"] == 400
 
 
 @pytest.mark.parametrize("path", ["/people", "/keys", "/sites"])

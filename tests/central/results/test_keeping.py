@@ -146,3 +146,25 @@ async def test_a_restored_central_knows_what_was_removed(
     async with reading(engine) as connection:
         rows = (await connection.execute(select(images_table))).all()
     assert [row.removed_at for row in rows] == [LATER]
+
+
+async def test_an_administrator_says_how_long_and_the_run_says_that_it_is_gone(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await accounts(engine, "admin")
+    await photographed(engine, settings.images_dir)
+    await approve(engine)
+    async with central(settings) as client:
+        admin = await bearer(client, "admin")
+        for days, status in ((0, 400), (36_501, 400), (90, 200)):
+            headers = admin | {"if-match": '"1"'}
+            answer = await client.patch("/api/v1/sites/main", json={"picture_days": days}, headers=headers)
+            assert answer.status_code == status, answer.text
+        assert (await client.get("/api/v1/sites", headers=admin)).json()["items"][0]["picture_days"] == 90
+        await keeping.remove(engine, settings.images_dir, LATER)
+        run = (await client.get(f"/api/v1/runs/{RUN}", headers=admin)).json()
+        assert (run["image_url"], run["image_removed_at"]) == (None, LATER.isoformat().replace("+00:00", "Z"))
+        forever = await client.patch(
+            "/api/v1/sites/main", json={"picture_days": None}, headers=admin | {"if-match": '"2"'}
+        )
+    assert forever.json()["picture_days"] is None
