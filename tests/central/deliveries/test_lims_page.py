@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.app import create_app
 from central.audit.chain import COMMAND
 from central.deliveries.dialect import Dialect, shipped
+from central.people.access import operations
 from central.people.keys import create_key
 from central.settings import Settings
 from tests.central.review.reviews import accept, override, people, read_plate, say, sign, withhold
@@ -82,3 +84,14 @@ def test_the_page_lists_every_dialect() -> None:
 def test_the_page_explains_every_field_of_a_dialect() -> None:
     explained = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
     assert set(Dialect.__struct_fields__) <= explained
+
+
+def test_every_address_on_the_page_is_one_of_the_api() -> None:
+    said = {
+        found.split("?")[0].rstrip("/.,`") for found in re.findall(r"/api/v1/[A-Za-z0-9$/_?=&.~{}-]+", PAGE.read_text())
+    }
+    ours = {name.split(" ")[1] for name in operations(create_app(Settings(), with_ingest=False))}
+    patterns = [re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in ours]
+    unknown = {each for each in said if not any(pattern.fullmatch(each) for pattern in patterns)}
+    assert unknown == set()
+    assert len(said) > 10
