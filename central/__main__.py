@@ -1,4 +1,4 @@
-"""`wellread-central`: serve · migrate · user · device · export · import · backup · restore · dead-letters · audit.
+"""`wellread-central`: serve · migrate · user · key · site · device · deliver · import · backup · restore · audit …
 
 Settings come from `WELLREAD_…`. Each command is a few lines around one function of the package; what goes wrong is one
 line that names the value.
@@ -12,8 +12,9 @@ from central.assays.command import profile
 from central.audit.command import audit
 from central.command import data_dir_option, json_option, load, nothing, now, on_database, print_json, read_database
 from central.copies.command import backup, import_archives, restore
+from central.deliveries.command import deliver
 from central.laboratory.command import worklist
-from central.people.command import user
+from central.people.command import key, site, user
 from central.review.command import verify
 from central.settings import Settings
 
@@ -115,37 +116,6 @@ def device_revoke(device_id: str, data_dir: Path | None) -> None:
     click.echo(f"{device_id} is shut out")
 
 
-@main.group()
-def export() -> None:
-    """Files for laboratory systems."""
-
-
-@export.command("labware")
-@click.argument("submission")
-@click.option("--test", help="One test of the submission; all of them without.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write; - for stdout.")
-@data_dir_option
-def export_labware(submission: str, test: str | None, output: Path, data_dir: Path | None) -> None:
-    """The distribution of a submission as a LabWare interface file."""
-    from central.files import write_durably
-    from central.results.aggregate import summarise
-    from central.results.dialects import labware
-    from central.results.queries import submission_runs
-
-    runs = read_database(load(data_dir=data_dir), lambda connection: submission_runs(connection, submission, test))
-    if not runs:
-        wanted = f"{submission!r}" if test is None else f"{submission!r}, test {test!r}"
-        raise click.ClickException(f"no runs of submission {wanted} (expected one that has been read)")
-    try:
-        content = labware(submission, test, summarise(submission, test, runs).distribution)
-        if output == Path("-"):
-            click.echo(content, nl=False)
-        else:
-            write_durably(output, content, mode=0o666)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-
-
 @main.command("dead-letters")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many, newest first.")
 @json_option
@@ -166,6 +136,9 @@ def dead_letters(limit: int, as_json: bool, data_dir: Path | None) -> None:
 main.add_command(audit)
 main.add_command(worklist)
 main.add_command(user)
+main.add_command(key)
+main.add_command(site)
+main.add_command(deliver)
 main.add_command(import_archives)
 main.add_command(profile)
 main.add_command(verify)

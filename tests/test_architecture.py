@@ -54,7 +54,8 @@ PURE = (
     "central/notices/decide.py",
     "central/notices/kinds.py",
     "central/notices/states.py",
-    "central/results/dialects.py",
+    "central/deliveries/differences.py",
+    "central/deliveries/states.py",
     "central/results/quality.py",
 )
 IO_MODULES = {

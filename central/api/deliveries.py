@@ -71,7 +71,7 @@ async def post_delivery(request: CentralRequest, parts: Wired, rule_id: IdPath, 
     """A delivery by hand."""
     try:
         made = await editing.send(
-            parts.desk,
+            parts.engine,
             rule_id,
             data.subject_id,
             sites=caller_sites(request),

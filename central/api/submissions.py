@@ -37,6 +37,9 @@ from central.api.plans import (
 )
 from central.api.runs import run_out
 from central.db import reading
+from central.deliveries.dialect import shipped
+from central.deliveries.preview import titres_of
+from central.deliveries.render import RenderError
 from central.laboratory import editing, importing
 from central.laboratory.comparing import ConflictError
 from central.laboratory.queries import (
@@ -52,8 +55,7 @@ from central.laboratory.states import PlateState
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import OPERATORS, REVIEWERS, VIEWERS
 from central.people.sites import Sites
-from central.results.aggregate import Run, summarise
-from central.results.dialects import labware, labware_name
+from central.results.aggregate import Run
 from central.results.queries import submission_runs
 from central.web.problems import ProblemError
 from central.web.revisions import revision_tag, seen_revision
@@ -281,17 +283,20 @@ async def get_labware(
     test: TestFilter = None,
     site: SiteChoice = None,
 ) -> Response[bytes]:
-    """The `labware` file of a submission, or of one test of it."""
+    """The `labware` file of a submission, or of one test of it, as the dialect of that name has it."""
     name = from_segment(submission)
-    plan, runs = await whole(parts, caller_sites(request), name, site)
-    if test is not None and test not in plan.submission.tests:
+    row = await the_one(parts, caller_sites(request), name, site)
+    if test is not None and test not in row.tests:
         raise missing("submission", f"{name} with test {test}")
-    content = labware(name, test, summarise(name, test, runs).distribution)
-    filename = labware_name(name, parts.now()).replace("/", "_").replace(":", "_")
+    async with reading(parts.engine) as connection:
+        try:
+            file = await titres_of(connection, row.id, test, shipped()["labware"], now=parts.now())
+        except RenderError as error:
+            raise ProblemError(409, str(error)) from error
     return Response(
-        content,
+        file.content,
         media_type="text/csv; charset=utf-8",
-        headers={"content-disposition": f'attachment; filename="{filename}"'},
+        headers={"content-disposition": f'attachment; filename="{file.name}"'},
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
-from central.db import transaction
+from central.db import reading, transaction
 from central.deliveries.arrival import follow
 from central.deliveries.dialect import Dialect, check
 from central.deliveries.places import Bounds, Kind, check_place
@@ -110,9 +110,9 @@ async def change_rule(
     return seen + 1
 
 
-async def send(desk: Desk, rule_id: str, subject_id: str, *, sites: Sites, actor: Actor, now: datetime) -> str:
+async def send(engine: AsyncEngine, rule_id: str, subject_id: str, *, sites: Sites, actor: Actor, now: datetime) -> str:
     """A delivery by hand, also of what was delivered as it is: under a new name. NothingToSendError where it cannot."""
-    async with transaction(desk.engine) as connection:
+    async with transaction(engine) as connection:
         rule = await _rule(connection, rule_id, sites)
         made = await raise_one(connection, rule, subject_id, by=actor.id, now=now, again=True)
         if made is None:
@@ -142,6 +142,19 @@ async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: A
         values = {"due_at": now, "attempts": 0, "leased_until": None}
         was, new = await _move(connection, row, event, now, values)
         await record(connection, actor, [Change("delivery.retry", "delivery", row.id, row.site_id, was, new)], now)
+
+
+async def again(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: Actor, now: datetime) -> str:
+    """Once more: one that failed is tried from where it stopped, any other goes under a new name. Which it is."""
+    async with reading(engine) as connection:
+        query = select(deliveries).where(deliveries.c.id == delivery_id, sites.having(deliveries.c.site_id))
+        row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise UnknownError(f"no delivery {delivery_id!r} here")
+    if row.state == DeliveryState.FAILED.value:
+        await retry(engine, delivery_id, sites=sites, actor=actor, now=now)
+        return delivery_id
+    return await send(engine, row.rule_id, row.subject_id, sites=sites, actor=actor, now=now)
 
 
 async def _move(

@@ -64,6 +64,20 @@ async def preview(
     return Preview(render(dialect, results), tuple(left_out), tuple(_against(rows, dossiers)))
 
 
+async def titres_of(
+    connection: AsyncConnection, submission_id: str, test: str | None, dialect: Dialect, *, now: datetime
+) -> Rendered:
+    """The file of what a submission's sera have for titres now; plates of other assays are not in it.
+
+    RenderError where the dialect cannot say it.
+    """
+    found = await dossiers_of(connection, "submission", submission_id)
+    titred = [each for each in found if each.run.assay.reports == "serum_titre" and test in {None, each.run.test}]
+    if not titred:
+        raise RenderError("no plate with titres of sera was read (expected at least one)")
+    return render(dialect, await collect(connection, titred, test, at=now, revision=1))
+
+
 async def subject_named(
     connection: AsyncConnection, submission: str, test: str | None, sites: Sites
 ) -> tuple[Previewed, str]:

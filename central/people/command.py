@@ -1,13 +1,16 @@
-"""`wellread-central user …`: people who may sign in. Every change is in the audit trail."""
+"""`wellread-central user …`, `key …`, `site …`: who gets in, and where. Every change is in the audit trail."""
 
+import re
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 from central.command import data_dir_option, json_option, load, now, on_database, print_json, read_database
-from central.people.permissions import ROLES
+from central.people.permissions import ROLES, SCOPES
+from central.people.sites import EVERY_SITE, MAIN_SITE
 
 _ROLE = click.option("--role", type=click.Choice(ROLES), required=True, help="What they may do.")
 _SITE = click.option("--site", "sites", multiple=True, default=("main",), show_default=True, help="Where they belong.")
@@ -158,3 +161,105 @@ def _on_user(settings: Any, name: str, work: Any) -> Any:
         return on_database(settings, found)
     except UnknownUserError as error:
         raise click.ClickException(str(error)) from error
+
+
+@click.group()
+def key() -> None:
+    """Keys of laboratory systems and scripts."""
+
+
+@key.command("make")
+@click.argument("title")
+@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="What it may do.")
+@click.option("--site", "site_id", default=MAIN_SITE, show_default=True, help="The laboratory that it is for.")
+@click.option("--days", type=click.IntRange(1, 3650), help="How long it is good for; for ever without.")
+@json_option
+@data_dir_option
+def key_make(
+    *, title: str, scopes: tuple[Any, ...], site_id: str, days: int | None, as_json: bool, data_dir: Path | None
+) -> None:
+    """Make a key; it is shown once, now."""
+    from central.audit.chain import COMMAND
+    from central.people.keys import create_key
+
+    made_at = now()
+    expires_at: datetime | None = None if days is None else made_at + timedelta(days=days)
+    make = lambda engine: create_key(  # noqa: E731
+        engine, title=title, site_id=site_id, scopes=scopes, expires_at=expires_at, actor=COMMAND, now=made_at
+    )
+    key_id, secret = on_database(load(data_dir=data_dir), make)
+    if as_json:
+        print_json({"id": key_id, "key": secret, "expires_at": expires_at})
+        return
+    until = "" if expires_at is None else f", until {expires_at:%Y-%m-%d %H:%M} UTC"
+    click.echo(f"Shown once; send it as `Authorization: Bearer …`{until}:\n\n  {secret}\n")
+
+
+@key.command("list")
+@json_option
+@data_dir_option
+def key_list(as_json: bool, data_dir: Path | None) -> None:
+    """Every key without its secret, the newest first."""
+    from central.people.keys import list_keys
+
+    rows = read_database(load(data_dir=data_dir), list_keys)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        ends = "for ever" if row.expires_at is None else f"until {row.expires_at:%Y-%m-%d}"
+        state = "revoked" if row.revoked_at else ends
+        used = "never" if row.last_used_at is None else f"{row.last_used_at:%Y-%m-%d %H:%M} UTC"
+        click.echo(f"{row.id}  {row.title}  {state}  site: {row.site_id}  {', '.join(row.scopes)}  last used: {used}")
+
+
+@key.command("revoke")
+@click.argument("key_id")
+@data_dir_option
+def key_revoke(key_id: str, data_dir: Path | None) -> None:
+    """Let nobody in with a key any more."""
+    from central.audit.chain import COMMAND
+    from central.people.keys import revoke_key
+
+    revoke = lambda engine: revoke_key(engine, key_id, actor=COMMAND, now=now())  # noqa: E731
+    if not on_database(load(data_dir=data_dir), revoke):
+        raise click.ClickException(f"no key {key_id!r} (expected one of `wellread-central key list`)")
+    click.echo(f"{key_id} opens nothing any more")
+
+
+@click.group()
+def site() -> None:
+    """Laboratories of this central, which do not see each other's things."""
+
+
+@site.command("add")
+@click.argument("site_id")
+@click.argument("title")
+@data_dir_option
+def site_add(site_id: str, title: str, data_dir: Path | None) -> None:
+    """Add a laboratory: its id, which stays, and what people call it."""
+    from central.api.sites import SITE_ID
+    from central.audit.chain import COMMAND
+    from central.people.laboratories import add_site
+
+    if not re.fullmatch(SITE_ID, site_id):
+        raise click.ClickException(f"not an id for a site: {site_id[:80]!r} (expected 1 to 63 of a-z, 0-9 and -)")
+    add = lambda engine: add_site(engine, site_id, title, actor=COMMAND, now=now())  # noqa: E731
+    added = on_database(load(data_dir=data_dir), add, new=True)
+    click.echo(f"{added.id} is a laboratory: {added.title}")
+
+
+@site.command("list")
+@json_option
+@data_dir_option
+def site_list(as_json: bool, data_dir: Path | None) -> None:
+    """Every laboratory."""
+    from central.people.laboratories import list_sites
+
+    rows = read_database(load(data_dir=data_dir), lambda connection: list_sites(connection, EVERY_SITE))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        eyes = ", who reviewed does not approve" if row.four_eyes else ""
+        click.echo(f"{row.id}  {row.title}  unknown codes: {row.unregistered}{eyes}")

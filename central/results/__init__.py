@@ -1,6 +1,6 @@
 """From runs to what people and laboratory systems read.
 
-`queries` the SELECTs; `aggregate` the distribution and its statistics (pure); `dialects` files (pure); `images` the
-photographs, `keeping` how long they stay; `live` new runs for whoever listens; `quality` how well
+`queries` the SELECTs; `aggregate` the distribution and its statistics (pure); `images` the photographs, `keeping` how
+long they stay; `live` new runs for whoever listens; `quality` how well
 devices read (pure), `figures` the row of each run that this is added up from, kept by following the feed.
 """

@@ -1,4 +1,4 @@
-"""The command line: the first user, claim codes, exports; and `serve` as a process that starts, answers and ends."""
+"""The command line: the first user, claim codes; and `serve` as a process that starts, answers and ends."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from central.serve import own_url
 from central.settings import Settings
 from protocol.messages import EnrolmentRequest
 from tests.central.wire import ADDRESS, enrol, make_delivery
-from tests.make import NOON, make_wells
+from tests.make import NOON
 
 PASSWORD = "correct horse battery"
 
@@ -105,24 +105,6 @@ def test_revoking_an_unknown_device_names_it(settings: Settings) -> None:
     fill(settings)
     refused = run(settings, "device", "revoke", "bench-9")
     assert (refused.exit_code, "no device 'bench-9'" in refused.output) == (1, True)
-
-
-def test_labware_is_written_to_a_file_or_to_stdout(settings: Settings, tmp_path: Path) -> None:
-    fill(settings, make_delivery(1, wells=make_wells(9)))
-    target = tmp_path / "out.csv"
-    assert run(settings, "export", "labware", "S-1001", "--test", "NDV", "-o", str(target)).exit_code == 0
-    assert "S-1001,NDV,9,8\n" in target.read_text()
-    printed = run(settings, "export", "labware", "S-1001", "--test", "NDV", "-o", "-")
-    assert printed.stdout_bytes == target.read_bytes()
-
-
-def test_an_export_of_nothing_leaves_the_file_alone(settings: Settings, tmp_path: Path) -> None:
-    fill(settings)
-    target = tmp_path / "out.csv"
-    target.write_text("before")
-    refused = run(settings, "export", "labware", "S-9", "-o", str(target))
-    assert (refused.exit_code, "no runs of submission 'S-9'" in refused.output) == (1, True)
-    assert target.read_text() == "before"
 
 
 def test_dead_letters_are_listed(settings: Settings) -> None:

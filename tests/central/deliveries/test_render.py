@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 from central.deliveries.dialect import Dialect, DialectError, load, shipped
 from central.deliveries.render import RenderError, file_name, render
+from central.deliveries.results import RowResult
+from protocol.plate import row_label
 from tests.central.deliveries.results import make_plate, make_results
 
 LIMS = [dialect for dialect in shipped().values() if dialect.reader == "lims"]
@@ -167,3 +171,22 @@ def bad_dialects() -> Iterator[tuple[str, str]]:
 def test_a_dialect_that_is_not_sound_is_refused_with_the_field(text: str, said: str) -> None:
     with pytest.raises(DialectError, match=said):
         load(f'name = "x"\nversion = 1\ntitle = "X"\n{text}\n')
+
+
+def test_labware_holds_the_known_distribution_of_a_real_plate(plates: Path) -> None:
+    vectors = json.loads((plates / "hi" / "endpoint-vectors.json").read_text())
+    expected = [tuple(map(str, row)) for row in vectors["labware_rows"]]
+    ends = [int(name) for name, count in expected if name != "No." for _ in range(int(count))]
+    sera = tuple(RowResult(row=row_label(at), endpoint=end, grade="high") for at, end in enumerate(ends))
+    rendered = render(
+        shipped()["labware"], make_results(msgspec.structs.replace(make_plate(), wells=(), rows=sera), test=None)
+    )
+    found = lines(shipped()["labware"], rendered.content)[1:]
+    assert [(line[0], line[1]) for line in found] == [("S-1001", "S-1001")] * 14  # no test: the submission in both
+    assert [tuple(line[2:]) for line in found] == expected
+
+
+def test_a_file_name_is_one_name_in_utc() -> None:
+    at = datetime(2026, 11, 20, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
+    results = make_results(submission="a/b:c", at=at)
+    assert file_name(shipped()["labware"], results) == "interface_a_b_c_20261119_230203.csv"
