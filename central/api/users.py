@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import structlog
-from litestar import get, patch, post
+from litestar import delete, get, patch, post
 from litestar.params import JSONBody, PathParameter
 
 from central.api.paths import missing
@@ -204,6 +204,13 @@ async def new_link(request: CentralRequest, parts: Parts, user_id: str) -> LinkO
     return await link_out(parts, user_id, link)
 
 
+@delete("/users/{user_id:str}/sessions", access=ADMINS, summary="Sign a user out everywhere")
+async def delete_user_sessions(request: CentralRequest, parts: Wired, user_id: UserPath) -> None:
+    """404 where this person is signed in nowhere."""
+    if not await parts.people.end_sessions(user_id, actor_of(request)):
+        raise missing("session of user", user_id)
+
+
 @post("/users/{user_id:str}/second-factor/remove", access=ADMINS, status_code=204, summary="Remove a user's codes")
 async def post_user_codes(request: CentralRequest, parts: Wired, user_id: UserPath, data: JSONBody[ReasonIn]) -> None:
     """For somebody whose telephone is gone."""
@@ -248,6 +255,7 @@ HANDLERS = (
     get_user,
     patch_user,
     post_user_link,
+    delete_user_sessions,
     post_user_codes,
     get_user_export,
     post_user_erase,

@@ -14,7 +14,7 @@ from litestar.params import QueryParameter
 from litestar.response import Template
 
 from central.dashboard.fields import FORM
-from central.dashboard.sign_in import drop_cookie, keep_session, own_page, sign_in_page
+from central.dashboard.sign_in import drop_cookie, keep_session, leave_before, own_page, sign_in_page
 from central.parts import CentralRequest, Parts, Wired, origin_of
 from central.people import flow, identities
 from central.people.callers import CodeNeededError
@@ -101,6 +101,7 @@ async def _signed_in(
         log.warning("sign_in_elsewhere_refused", reason=str(error))
         await parts.people.note_failure(None, "oidc", origin)
         return sign_in_page(parts, asked.next_page, message=_UNKNOWN, status_code=401)
+    await leave_before(request, parts)
     answer = Template("onwards.html", context={"to": asked.next_page, "place": "Wellread", "person": None})
     keep_session(parts, answer, session)
     return answer

@@ -8,11 +8,12 @@ from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
 from central.api.forgotten import letter_for
+from central.audit.chain import Actor
 from central.dashboard.fields import FORM
 from central.parts import CentralRequest, Parts, Wired, actor_of, origin_of, person_of
 from central.people.access import session_cookie
 from central.people.auth import SignedIn
-from central.people.callers import CodeNeededError, NotSignedInError, TooManyTriesError
+from central.people.callers import CodeNeededError, NotSignedInError, Person, TooManyTriesError
 from central.people.permissions import ANYONE, VIEWERS
 from central.people.tokens import SESSION_LIFE
 
@@ -50,12 +51,21 @@ async def post_sign_in(request: CentralRequest, parts: Wired, data: Annotated[Si
         return sign_in_page(parts, data.next, data.name, ticket=needed.ticket)
     except NotSignedInError as error:
         if data.ticket:
-            return sign_in_page(parts, data.next, data.name, str(error), 401, ticket=data.ticket)
+            good = parts.people.key.read(data.ticket, "ticket", parts.now()) is not None
+            return sign_in_page(parts, data.next, data.name, str(error), 401, ticket=data.ticket if good else "")
         return sign_in_page(parts, data.next, data.name, "The name or the password is wrong.", 401)
     except TooManyTriesError as error:
         wait = f"Too many failed sign-ins. Try again in {error.wait_s:.0f} seconds."
         return sign_in_page(parts, data.next, data.name, wait, 429)
+    await leave_before(request, parts)
     return with_session(parts, signed_in, own_page(data.next))
+
+
+async def leave_before(request: CentralRequest, parts: Parts) -> None:
+    """End the session that this browser had until now: nobody could end it from here any more."""
+    person = request.user
+    if isinstance(person, Person):
+        await parts.people.sign_out(person, Actor("person", person.id, origin_of(request).address))
 
 
 async def _signed_in(request: CentralRequest, parts: Parts, data: SignInForm) -> SignedIn:

@@ -208,7 +208,8 @@ async def _caller(
 async def _bearer(parts: Parts, scheme: str, token: str, *, seen: bool) -> Person | KeyCaller | DeviceCaller:
     """A person's JSON web token has two dots, a machine's key begins with `wr_`; else it is a device's upload token."""
     if scheme.lower() != "bearer":
-        raise NotSignedInError(f"authorization scheme {scheme[:20]!r} (expected Bearer)")
+        # Not said which: whoever forgets the word sends the token in its place.
+        raise NotSignedInError("another authorization scheme (expected Bearer)")
     if token.count(".") == 2:
         return await parts.people.of_token(token, "api", seen=seen)
     if token.startswith(keys.PREFIX):

@@ -162,6 +162,13 @@ async def linked(ground: Ground, *, then: str) -> httpx.Response:
     return await ground.call("DELETE", f"/users/{user_id}/identities", params={"reason": "left"})
 
 
+async def sign_out_somebody(ground: Ground) -> httpx.Response:
+    made = await ground.made("/tokens", {"name": "viewer", "password": PASSWORD})
+    headers = {"authorization": f"Bearer {made['access_token']}"}
+    user_id = (await ground.client.get("/api/v1/users/me", headers=headers)).json()["id"]
+    return await ground.call("DELETE", f"/users/{user_id}/sessions")
+
+
 async def join(ground: Ground) -> httpx.Response:
     made = await ground.made("/users", {"name": "anna", "role": "viewer", "site_ids": ["main"]})
     body = {"code": made["link"].rsplit("/", 1)[1], "new_password": "another horse that reads"}
@@ -261,6 +268,7 @@ EXAMPLES: Final[dict[str, Example]] = {
     "PATCH /api/v1/users/{user_id}": lambda on: on_anna(on, "PATCH", body={"role": "operator"}),
     "POST /api/v1/users/{user_id}/identities": lambda on: linked(on, then="link"),
     "DELETE /api/v1/users/{user_id}/identities": lambda on: linked(on, then="unlink"),
+    "DELETE /api/v1/users/{user_id}/sessions": sign_out_somebody,
     "POST /api/v1/users/{user_id}/link": lambda on: on_anna(on, "POST", "/link"),
     "POST /api/v1/users/{user_id}/erase": lambda on: on_anna(on, "POST", "/erase", {"reason": "asked for it"}),
     "POST /api/v1/keys": lambda on: on.call("POST", "/keys", json=KEY),

@@ -1,6 +1,7 @@
 """Signing in and out: what a try costs, where somebody is signed in, what ends it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import COMMAND
 from central.db import reading
+from central.people import passwords
 from central.people.auth import People, SignedIn
 from central.people.callers import NotSignedInError, Origin, Person, TooManyTriesError
 from central.people.sessions import live_sessions
@@ -187,3 +189,24 @@ async def test_the_trail_says_who_signed_in_and_never_what_was_typed(engine: Asy
         ("user.sign_in_failed", "unknown"),
     ]
     assert all("anna" not in str(row) and PASSWORD[:20] not in str(row) and "wrong one" not in str(row) for row in rows)
+
+
+@pytest.mark.parametrize("name", ["anna", "nobody", "invited", "shut-out", "no name at all"])
+async def test_every_name_costs_one_comparison_and_the_same_of_each_thing(
+    engine: AsyncEngine, people: People, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: a busy machine's times say nothing. argon2 takes as long for `None` as for a hash."""
+    await anna(engine)
+    await add_user(engine, name="invited", password=None, role="viewer", now=NOON)
+    gone = await add_user(engine, name="shut-out", password=PASSWORD, role="viewer", now=NOON)
+    await change_user(engine, gone.id, UserChange(disabled=True), actor=COMMAND, now=NOON)
+    passwords_hasher, compared = passwords._hasher, []
+
+    def verify(hashed: str, password: str) -> bool:
+        compared.append(hashed.rsplit("$", 2)[0])
+        return passwords_hasher.verify(hashed, password)
+
+    monkeypatch.setattr(passwords, "_hasher", SimpleNamespace(verify=verify))
+    with pytest.raises(NotSignedInError, match="name or password is wrong"):
+        await people.sign_in(name=name, password="not this one at all", origin=HERE)
+    assert compared == ["$argon2id$v=19$m=47104,t=1,p=1"]
