@@ -27,6 +27,9 @@ from central.settings import Settings
 # An open stream of a dashboard must not keep central from stopping.
 _GOODBYE_S = 3
 
+# Nothing is expected of who listens at a socket but the goodbye.
+_SOCKET_BYTES = 4096
+
 _WILDCARDS = ("0.0.0.0", "::", "")
 
 
@@ -61,6 +64,7 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
             lifespan="off",  # ours to run, so that what fails in it is raised here
             log_config=None,
             server_header=False,
+            ws_max_size=_SOCKET_BYTES,
             # Only a proxy of ours is asked who calls: a header can be written by anyone.
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies,
