@@ -181,7 +181,7 @@ async def get_notice_kinds() -> KindsOut:
     )
 
 
-@get("/notice-rules", access=VIEWERS, summary="List notice rules", description="Without their secrets.")
+@get("/notice-rules", access=ADMINS, summary="List notice rules", description="Without their secrets.")
 async def get_notice_rules(request: CentralRequest, parts: Wired) -> NoticeRulesOut:
     """Every rule."""
     async with reading(parts.engine) as connection:
@@ -202,7 +202,7 @@ async def post_notice_rule(request: CentralRequest, parts: Wired, data: JSONBody
     return NoticeMadeOut(made)
 
 
-@get("/notice-rules/{rule_id:str}", access=VIEWERS, summary="One notice rule", description="Without its secret.")
+@get("/notice-rules/{rule_id:str}", access=ADMINS, summary="One notice rule", description="Without its secret.")
 async def get_one_notice_rule(request: CentralRequest, parts: Wired, rule_id: IdPath) -> Response[NoticeRuleRow]:
     """One rule, with its revision as ETag."""
     async with reading(parts.engine) as connection:

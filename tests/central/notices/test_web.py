@@ -209,8 +209,8 @@ async def test_another_laboratory_sees_and_does_nothing_of_ours(engine: AsyncEng
     async with central(settings, clock) as client:
         headers = await bearer(client, "theirs")
         assert (await client.get("/api/v1/notices?all=true", headers=headers)).json()["items"] == []
-        rules = (await client.get("/api/v1/notice-rules", headers=headers)).json()["items"]
-        assert {each["site_id"] for each in rules} == {"other"}
+        # A webhook's address may be a secret by itself.
+        assert (await client.get("/api/v1/notice-rules", headers=headers)).status_code == 403
         silence = {"until": (clock() + timedelta(hours=1)).isoformat(), "reason": "x"}
         for path, body in (
             (f"/api/v1/notices/{notice_id}/acknowledge", {}),
@@ -221,7 +221,6 @@ async def test_another_laboratory_sees_and_does_nothing_of_ours(engine: AsyncEng
             assert (await client.post(path, json=body, headers=headers)).status_code == 404, path
         for path in (
             f"/api/v1/notices/{notice_id}",
-            f"/api/v1/notice-rules/{ours}",
             "/api/v1/statistics/quality?device=bench-1",
         ):
             assert (await client.get(path, headers=headers)).status_code == 404, path
@@ -229,6 +228,8 @@ async def test_another_laboratory_sees_and_does_nothing_of_ours(engine: AsyncEng
         assert "bench-1" not in (await client.get("/notices?all=true")).text
         assert (await client.get(f"/notices/{notice_id}")).status_code == 404
         assert (await client.get("/quality?device=bench-1")).status_code == 404
+        assert str(ours) not in (await client.get("/notices/rules")).text
+        assert '<td data-label="Laboratory">main' not in (await client.get("/notices/rules")).text
 
 
 async def test_the_list_is_walked_page_by_page(engine: AsyncEngine, settings: Settings) -> None:
