@@ -14,7 +14,9 @@ import ipaddress
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -27,6 +29,8 @@ import msgspec
 from central.deliveries.targets.target import Outgoing, Place, TargetError
 
 TIMEOUT_S: Final = 5.0
+# For the whole of a call: who gives an answer byte by byte is not listened to for ever.
+WHOLE_CALL_S: Final = 10.0
 MOST_ANSWER_BYTES: Final = 64 * 1024
 SECRET_PREFIX: Final = "whsec_"
 # What an address may be made of (RFC 3986): no spaces, no line ends, nothing but ASCII.
@@ -54,6 +58,7 @@ class Webhook:
     inside: tuple[Network, ...] = ()
     resolve: Resolve = resolve
     trust: ssl.SSLContext | None = None
+    whole_call_s: float = WHOLE_CALL_S
 
     async def prepare(self, file: Outgoing) -> Place:
         """Nothing can be brought near; the address is checked, so that a bad one is said at once."""
@@ -101,6 +106,8 @@ class Webhook:
             "webhook-signature": signature(self.secret, message_id, moment, body),
         }
         connection = _Pinned(url, address, self.trust)
+        limit = threading.Timer(self.whole_call_s, connection.break_off)
+        limit.start()
         try:
             connection.request("POST", (url.path or "/") + (f"?{url.query}" if url.query else ""), body, headers)
             with connection.getresponse() as answer:
@@ -108,7 +115,10 @@ class Webhook:
         except (OSError, http.client.HTTPException) as error:
             raise TargetError(f"{self.url} does not answer: {error}", "it is tried again") from error
         finally:
+            limit.cancel()
             connection.close()
+        if connection.broken_off:  # what was cut off looks like an answer that ended
+            raise TargetError(f"{self.url} takes longer than {self.whole_call_s:g} s to answer", "it is tried again")
         self._judge(answer.status)
 
     def _judge(self, status: int) -> None:
@@ -151,7 +161,14 @@ class _Pinned(http.client.HTTPConnection):
     def __init__(self, url: SplitResult, address: str, trust: ssl.SSLContext | None) -> None:
         super().__init__(address, url.port or (443 if url.scheme == "https" else 80), timeout=TIMEOUT_S)
         self._name, self._tls = url.hostname or "", url.scheme == "https"
-        self._trust = trust
+        self._trust, self.broken_off = trust, False
+
+    def break_off(self) -> None:
+        """End the conversation from another thread: whoever reads reads nothing more."""
+        self.broken_off = True
+        if self.sock is not None:
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
 
     def connect(self) -> None:
         """Connect to the address; the certificate must be the name's."""

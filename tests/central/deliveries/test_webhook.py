@@ -4,7 +4,9 @@ import base64
 import http.server
 import ipaddress
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -28,12 +30,23 @@ class System(http.server.BaseHTTPRequestHandler):
         """Keep what came, and answer."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        if self.path == "/drip":
+            self.drip()
+            return
         status = int(self.path.strip("/"))
         self.send_response(status)
         if status == 302:
             self.send_header("location", "http://127.0.0.1:1/inside")
         self.end_headers()
         self.wfile.write(b"x" * 1_000_000)
+
+    def drip(self) -> None:
+        """An answer without an end, a little at a time."""
+        with suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            while True:
+                self.wfile.write(b"x: y\r\n")
+                time.sleep(0.05)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -97,6 +110,15 @@ async def test_what_is_not_a_yes_is_said(
         await webhook(f"{url}/{status}", inside=LOOPBACK).finish(FILE, {})
     assert caught.value.final is final
     assert len(heard) == 1
+
+
+async def test_an_answer_without_an_end_is_broken_off_and_tried_again(
+    system: tuple[str, list[tuple[dict[str, str], bytes]]],
+) -> None:
+    url, _ = system
+    with pytest.raises(TargetError, match=r"(takes longer than|does not answer).*it is tried again") as caught:
+        await webhook(f"{url}/drip", inside=LOOPBACK, whole_call_s=0.5).finish(FILE, {})
+    assert not caught.value.final
 
 
 async def test_nobody_there_is_tried_again() -> None:
