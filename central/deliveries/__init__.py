@@ -1,8 +1,9 @@
 """Results on their way out: the files that laboratory systems read.
 
-`changes` the feed for who reads along; `states`, `outbox` and `targets/` bring files to their places.
+`changes` the feed for who reads along; `rules` by which results leave; `states`, `outbox` and `targets/` bring files to
+their places; `arrival` what follows when they arrive; `preview` a file that is only looked at; `command` the command line.
 
 The files, all of it pure: `results` what there is to hand over, as plain values; `dialect` the shape that a system
 reads, as data, and the shipped ones in `dialects/`; `cells` one value as text; `render` results + dialect → the bytes
-of a file; `counts`, `tables`, `grid`, `asm`, `workbook` the shapes.
+of a file; `differences` what a correction changed; `counts`, `tables`, `grid`, `asm`, `workbook` the shapes.
 """

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.app import create_app
 from central.audit.chain import COMMAND
+from central.deliveries.changes import Kind
 from central.deliveries.dialect import Dialect, shipped
 from central.people.access import operations
 from central.people.keys import create_key
@@ -79,6 +81,12 @@ def test_the_page_lists_every_dialect() -> None:
     text = PAGE.read_text()
     for dialect in shipped().values():
         assert f"| `{dialect.name}` | {dialect.title} |" in text
+
+
+def test_the_page_tells_of_every_kind_of_change_and_of_no_other() -> None:
+    table = PAGE.read_text().partition("| `kind` |")[2].partition("\n\n")[0]
+    assert re.findall(r"(?m)^\| `([a-z.]+)` \|", table) != []
+    assert set(re.findall(r"(?m)^\| `([a-z.]+)` \|", table)) == set(get_args(Kind))
 
 
 def test_the_page_explains_every_field_of_a_dialect() -> None:
