@@ -28,7 +28,8 @@ LastEventId = Annotated[
     "/events",
     access=VIEWERS,
     summary="New runs as they are accepted",
-    description="`text/event-stream`: events `run` whose id is the run's number and whose data names the plate.",
+    description="`text/event-stream`: events `run` whose id is the run's number and whose data names the plate; "
+    "`historical`: the run waited at its device, and is no news.",
 )
 async def get_events(request: CentralRequest, parts: Wired, last_event_id: LastEventId = None) -> ServerSentEvent:
     """A stream of runs from now on, or from the last one that the listener saw; it ends soon after the sign-in."""
@@ -52,9 +53,7 @@ async def runs_after(parts: Wired, number: int, sites: Sites) -> list[RunEvent]:
         while len(found) < MAX_RESUMED:
             page = await list_runs(connection, after=after, limit=50, sites=sites)
             fresh = [run for run in page.runs if run.number > number]
-            found += [
-                RunEvent(run.number, run.id, run.device_id, run.submission, run.test, run.plate_number) for run in fresh
-            ]
+            found += [RunEvent(*(getattr(run, name) for name in RunEvent.__struct_fields__)) for run in fresh]
             after = page.next_after
             if len(fresh) < len(page.runs) or after is None:
                 break

@@ -24,7 +24,7 @@ MAX_LISTENERS: Final = 500
 
 
 class RunEvent(msgspec.Struct, frozen=True):
-    """A run as it is announced: enough to show a line about it."""
+    """A run as it is announced: enough to show a line about it. `historical`: it waited, and nobody waits for it."""
 
     number: int
     id: str
@@ -32,6 +32,7 @@ class RunEvent(msgspec.Struct, frozen=True):
     submission: str | None
     test: str | None
     plate_number: str | None
+    historical: bool = False
 
 
 class TooManyListenersError(Exception):

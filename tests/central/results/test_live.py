@@ -12,11 +12,16 @@ from litestar.response.sse import ServerSentEventMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.api.events import runs_after
+from central.intake.ingest import ingest
+from central.intake.plan import Delivery
 from central.people.sites import EVERY_SITE
 from central.results.live import MAX_LISTENERS, Live, RunEvent, TooManyListenersError
 from central.settings import Settings
+from protocol.codec import decode, encode
+from protocol.messages import ReadingEnvelope
 from tests.central.web import bearer, central, people, runs, serving
-from tests.make import make_reading_id
+from tests.central.wire import make_delivery
+from tests.make import NOON, make_reading_id
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +149,16 @@ async def test_events_without_a_last_one_tell_of_new_runs_only(engine: AsyncEngi
         live.announce()
         number, run = await next_run(answer.aiter_lines())
     assert (number, run["submission"], run["device_id"]) == ("2", "S-1001", "bench-1")
+
+
+async def test_a_run_that_waited_at_its_device_says_so(engine: AsyncEngine, settings: Settings) -> None:
+    await runs(engine, 1)
+    waited = make_delivery(2)
+    envelope = msgspec.structs.replace(decode(waited.payload, ReadingEnvelope), historical=True)
+    await ingest(engine, [Delivery(waited.topic, encode(envelope))], now=NOON)
+    async with central(settings) as client:
+        found = await runs_after(client.app.state.parts, 0, EVERY_SITE)
+    assert [event.historical for event in found] == [False, True]
 
 
 async def test_a_listener_that_hangs_up_is_forgotten(engine: AsyncEngine, settings: Settings) -> None:
