@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from central.deliveries.cells import FIELDS, FORMULA_SIGNS, Value, guarded, judged, number_text, time_text, well_text
@@ -23,14 +24,15 @@ class RenderError(ValueError):
 def table(dialect: Dialect, results: Results) -> bytes:
     """A line for each well, serum or plate that has a result."""
     head = [[column.header or column.field for column in dialect.columns]] if dialect.header else []
-    lines = ([cell(dialect, column, values) for column in dialect.columns] for values in rows(dialect, results))
-    return encoded(dialect, [*head, *lines])
+    wanted = [column.field for column in dialect.columns]
+    lines = ([cell(dialect, column, values) for column in dialect.columns] for values in rows(dialect, results, wanted))
+    return encoded(dialect, chain(head, lines))
 
 
-def rows(dialect: Dialect, results: Results) -> Iterator[dict[str, Value]]:
+def rows(dialect: Dialect, results: Results, wanted: Iterable[str]) -> Iterator[dict[str, Value]]:
     """The values of each line, by field."""
-    fields = FIELDS[dialect.source]
-    required = [column.field for column in dialect.columns if column.required]
+    fields = {name: FIELDS[dialect.source][name] for name in wanted}
+    required = [column.field for column in dialect.columns if column.required and column.field in fields]
     for plate in results.plates:
         for each in _things(dialect, plate):
             values = {name: field(plate, each) for name, field in fields.items()}
@@ -96,18 +98,19 @@ def _mapped(dialect: Dialect, call: str) -> str:
 def encoded(dialect: Dialect, lines: Iterable[Sequence[str]]) -> bytes:
     """Lines as bytes; RenderError for a value that this dialect cannot hold."""
     quoting = {"none": csv.QUOTE_NONE, "minimal": csv.QUOTE_MINIMAL, "all": csv.QUOTE_ALL}[dialect.quoting]
-    text = io.StringIO()
+    content = io.BytesIO()
+    text = io.TextIOWrapper(content, dialect.encoding, newline="")
     writer = csv.writer(text, delimiter=dialect.delimiter, quoting=quoting, lineterminator=dialect.eol)  # type: ignore[arg-type]
-    for line in lines:
-        for value in line:
-            _check_plain(dialect, value)
-        writer.writerow(line)
     try:
-        content = text.getvalue().encode(dialect.encoding)
+        for line in lines:
+            for value in line:
+                _check_plain(dialect, value)
+            writer.writerow(line)
+        text.flush()
     except UnicodeEncodeError as error:
         bad = error.object[error.start : error.end][:20]
         raise RenderError(f"{bad!r} cannot be written in {dialect.encoding} (dialect {dialect.name!r})") from error
-    return ("\ufeff".encode(dialect.encoding) if dialect.bom else b"") + content
+    return ("\ufeff".encode(dialect.encoding) if dialect.bom else b"") + content.getvalue()
 
 
 def _check_plain(dialect: Dialect, value: str) -> None:

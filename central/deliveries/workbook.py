@@ -47,7 +47,7 @@ def workbook(dialect: Dialect, results: Results) -> bytes:
             for at, field in enumerate(fields):
                 sheet.write_string(0, at, field, styles["head"])
             these = msgspec.structs.replace(dialect, source=source)
-            for line, values in enumerate(rows(these, results), 1):
+            for line, values in enumerate(rows(these, results, fields), 1):
                 _write(sheet, line, [values[field] for field in fields], styles)
             sheet.autofit()
     return content.getvalue()
