@@ -15,6 +15,7 @@ from central.copies.command import backup, import_archives, restore
 from central.deliveries.command import deliver
 from central.laboratory.command import worklist
 from central.people.command import key, site, user
+from central.results.command import pictures
 from central.review.command import verify
 from central.settings import Settings
 
@@ -142,6 +143,7 @@ main.add_command(deliver)
 main.add_command(import_archives)
 main.add_command(profile)
 main.add_command(verify)
+main.add_command(pictures)
 main.add_command(backup)
 main.add_command(restore)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.__main__ import main
 from central.copies.backup import back_up, restore
 from central.db import reading, transaction
 from central.results import images, keeping
@@ -168,3 +170,12 @@ async def test_an_administrator_says_how_long_and_the_run_says_that_it_is_gone(
             "/api/v1/sites/main", json={"picture_days": None}, headers=admin | {"if-match": '"2"'}
         )
     assert forever.json()["picture_days"] is None
+
+
+def test_the_command_says_what_would_go_and_removes_nothing(tmp_path: Path) -> None:
+    run = CliRunner()
+    assert run.invoke(main, ["migrate", "--data-dir", str(tmp_path)]).exit_code == 0
+    said = run.invoke(main, ["pictures", "due", "--data-dir", str(tmp_path)])
+    assert (said.exit_code, said.output) == (0, "no photograph may go\n")
+    done = run.invoke(main, ["pictures", "remove", "--data-dir", str(tmp_path)])
+    assert (done.exit_code, done.output) == (0, "0 photographs removed\n")
