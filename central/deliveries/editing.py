@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
 from central.db import reading, transaction
-from central.deliveries.arrival import follow
+from central.deliveries.arrival import follow, plates_delivered
+from central.deliveries.changes import News, announce
 from central.deliveries.dialect import Dialect, check
 from central.deliveries.places import Bounds, Kind, check_place
 from central.deliveries.rules import raise_one
@@ -105,9 +106,27 @@ async def change_rule(
         old = {name: getattr(before, name) for name in ("title", "when", "of", "target_kind", "target", "enabled")}
         if any(old[name] != values[name] for name in ("when", "of", "enabled")):
             values["in_force_since"] = now
-        change = Change("delivery_rule.change", "delivery_rule", rule_id, before.site_id, old, _said(wanted))
-        await record(connection, actor, [change], now)
+        changes = [Change("delivery_rule.change", "delivery_rule", rule_id, before.site_id, old, _said(wanted))]
+        news: list[News] = []
+        if "in_force_since" in values:
+            changes, news = await _released(connection, before, changes)
+        await record(connection, actor, changes, now)
+        await announce(connection, news, now)
     return seen + 1
+
+
+async def _released(
+    connection: AsyncConnection, rule: Row[Any], changes: list[Change]
+) -> tuple[list[Change], list[News]]:
+    """Plates that waited only for files of this rule, which asks for less now, are delivered."""
+    over = (DeliveryState.ACKNOWLEDGED.value, DeliveryState.SUPERSEDED.value)
+    of_rule = (deliveries.c.rule_id == rule.id, deliveries.c.state.not_in(over))
+    query = select(deliveries.c.subject_kind, deliveries.c.subject_id).where(*of_rule).distinct()
+    news: list[News] = []
+    for row in (await connection.execute(query.order_by(deliveries.c.subject_id))).all():
+        moved, told = await plates_delivered(connection, row.subject_kind, row.subject_id, rule.site_id)
+        changes, news = changes + moved, news + told
+    return changes, news
 
 
 async def send(engine: AsyncEngine, rule_id: str, subject_id: str, *, sites: Sites, actor: Actor, now: datetime) -> str:

@@ -18,10 +18,12 @@ from central.deliveries.rules import generate, raise_one
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.target import Outgoing, Place, Target, TargetError
 from central.people.sites import EVERY_SITE
+from central.settings import Settings
 from central.tables import audit_entries, deliveries, delivery_rules
 from tests.central.deliveries.test_rules import rule
 from tests.central.review.reviews import accept, dossier, override, people, plate_state, read_plate, say, sign
-from tests.central.web import Clock
+from tests.central.web import Clock, bearer, central
+from tests.central.web import people as people_of_pages
 from tests.make import NOON, make_wells
 
 pytestmark = pytest.mark.anyio
@@ -145,6 +147,24 @@ async def test_a_rule_that_asked_for_nothing_is_not_waited_for(engine: AsyncEngi
     await place_all(engine)
     await arrive(engine, (await ids(engine))["rule"])
     assert await plate_state(engine) == "delivered"
+
+
+async def test_a_rule_that_is_turned_off_lets_its_plates_go(engine: AsyncEngine, settings: Settings) -> None:
+    await people_of_pages(engine)
+    folder = {"path": str(settings.data_dir.resolve() / "deliveries")}
+    wanted = {"title": "LIMS", "dialect": "titres", "target_kind": "folder", "target": folder}
+    async with central(settings) as client:
+        headers = await bearer(client, "admin")
+        urls = [(await client.post("/api/v1/delivery-rules", json=wanted, headers=headers)).json() for _ in range(2)]
+        await approved_plate(engine)
+        await place_all(engine)
+        await arrive(engine, (await ids(engine))[urls[0]["id"]])
+        assert await plate_state(engine) == "approved"
+        off = wanted | {"enabled": False}
+        answer = await client.put(urls[1]["url"], json=off, headers=headers | {"if-match": '"1"'})
+    assert answer.status_code == 204, answer.text
+    assert (await plate_state(engine), await moves(engine)) == ("delivered", 1)
+    assert (await kinds(engine))[-1] == "plate.delivered"
 
 
 class Refusing(Folder):
