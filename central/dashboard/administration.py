@@ -138,6 +138,13 @@ async def post_user_codes(
     return Redirect("/people", status_code=303)
 
 
+@post("/people/{user_id:str}/sign-out", access=ADMINS, include_in_schema=False)
+async def post_user_sign_out(request: CentralRequest, parts: Wired, user_id: UserPath) -> Redirect:
+    """Nowhere signed in any more; who was nowhere is as good."""
+    await parts.people.end_sessions(user_id, actor_of(request))
+    return Redirect("/people", status_code=303)
+
+
 @post("/people/{user_id:str}/unlink", access=ADMINS, include_in_schema=False)
 async def post_user_unlink(
     request: CentralRequest, parts: Wired, user_id: UserPath, data: Annotated[ReasonForm, FORM]
@@ -242,6 +249,7 @@ HANDLERS: Final = (
     post_user,
     post_user_link,
     post_user_codes,
+    post_user_sign_out,
     post_user_unlink,
     get_keys_page,
     post_key_form,

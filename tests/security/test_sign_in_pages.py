@@ -18,7 +18,7 @@ from central.people.throttle import ACCOUNT_TRIES, ACCOUNT_WINDOW, FREE_TRIES, L
 from central.people.totp import new_secret
 from central.people.users import add_user
 from central.settings import Settings
-from tests.central.web import PASSWORD, Clock, bearer, central, people, sign_in
+from tests.central.web import PASSWORD, Clock, bearer, central, csrf_token, people, sign_in
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +135,12 @@ async def test_an_administrator_signs_somebody_out_everywhere(engine: AsyncEngin
         assert (await client.get("/api/v1/runs", headers=theirs)).status_code == 401
         assert (await client.delete(address, headers=admin)).status_code == 404
         assert (await client.get("/api/v1/runs", headers=admin)).status_code == 200
+        again = await bearer(client)
+        await sign_in(client, "admin")
+        form = {"csrf_token": await csrf_token(client)}
+        assert (await client.post(f"/people/{user_id}/sign-out", data=form)).status_code == 200
+        client.cookies.clear()
+        assert (await client.get("/api/v1/runs", headers=again)).status_code == 401
 
 
 async def test_tokens_and_codes_have_128_random_bits_or_more(engine: AsyncEngine, settings: Settings) -> None:
