@@ -26,6 +26,8 @@ from protocol.messages import DeviceStatus
 # So many of a device's newest readings are looked at for drift.
 _NEWEST: Final = 10
 _DETAIL_SIGNS: Final = 500
+# A device's clock may say anything; what it says is older than this is as old as this.
+_OLDEST_S: Final = 100 * 365 * 86_400.0
 
 OF_DEVICES: Final[frozenset[Kind]] = frozenset({
     "device_offline", "backlog_count", "backlog_age", "device_trouble", "disk_soon_full", "clock_wrong",
@@ -131,11 +133,9 @@ def _of_outbox(kind: Kind, device: DeviceFacts, status: DeviceStatus, now: datet
     if outbox.oldest_at is None or outbox.oldest_at.tzinfo is None or not outbox.pending:
         return None
     # By the device's clock, which may be wrong by what is known of it.
-    age_s = (now - outbox.oldest_at).total_seconds() + (device.offset_s or 0.0)
-    oldest = now - timedelta(seconds=max(age_s, 0.0))
-    return _of(
-        device, max(age_s, 0.0), f"{outbox.pending} readings waited there at {at}, the oldest from {_at(oldest)}"
-    )
+    age_s = min(max((now - outbox.oldest_at).total_seconds() + (device.offset_s or 0.0), 0.0), _OLDEST_S)
+    oldest = now - timedelta(seconds=age_s)
+    return _of(device, age_s, f"{outbox.pending} readings waited there at {at}, the oldest from {_at(oldest)}")
 
 
 def _calibration(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -20,6 +21,8 @@ from central.notices.facts import OF_DEVICES, ground_of, measure
 from central.notices.states import NoticeState
 from central.notices.words import call, letter, where_to_look
 from central.tables import notice_letters, notice_rules, notice_silences, notice_turn, notices, sites
+
+log: Final = structlog.get_logger(__name__)
 
 # Between looks: much shorter than anything that rules ask for.
 EVERY: Final = timedelta(seconds=30)
@@ -69,8 +72,13 @@ async def _decide(engine: AsyncEngine, now: datetime, *, hears: bool) -> list[De
             if not hears and rule.kind in OF_DEVICES:
                 continue
             found: Sequence[Measured] = ()
-            if rule.enabled:
-                found = await measure(connection, ground, rule, [each.object_id for each in here])
+            try:
+                if rule.enabled:
+                    found = await measure(connection, ground, rule, [each.object_id for each in here])
+            except (ValueError, ArithmeticError, LookupError) as error:
+                # What one rule stumbles over must not keep the others from looking.
+                log.warning("rule_not_measured", rule=rule.id, reason=f"{type(error).__name__}: {error}")
+                continue
             silenced = quiet.get((row.site_id, row.id), frozenset()) | quiet.get((row.site_id, None), frozenset())
             decided += [Decided(row, each) for each in decide(rule, found, here, silenced, now)]
     return decided

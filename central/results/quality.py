@@ -7,7 +7,7 @@ time. Grades are by the machine's own calls, whatever a reviewer made of them: t
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -119,13 +119,21 @@ def figures_of(run: Run, reading: PlateReading, said: Sequence[Correction], sera
         calls=dict(Counter(well.call.value for well in reading.wells.values())),
         quality={name: measured[name] for name in MEASURES if name in measured},
         drifted=0 if calibration is None else len(calibration.drifted),
-        calibrated_at=None if calibration is None or calibration.made_at.tzinfo is None else calibration.made_at,
+        calibrated_at=None if calibration is None else _utc(calibration.made_at),
         controls_failed="; ".join(f"{c.control} {c.where}: {c.found} (expected {c.expected})" for c in failed) or None,
         judged=len(judged),
         exact=sum(machine == reviewer for machine, reviewer in judged),
         within_one=sum(machine is not None and abs(machine - reviewer) <= 1 for machine, reviewer in judged),
         withheld=len(rows) - len(judged),
     )
+
+
+def _utc(at: datetime) -> datetime | None:
+    """As the database holds it; None for a moment that a device made up: without a zone, or out of all bounds."""
+    try:
+        return None if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 def start_of(at: datetime, by: By) -> date:

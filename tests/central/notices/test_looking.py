@@ -1,7 +1,7 @@
 """Looking: what is found becomes one notice, on both databases, however many look; who is told gets one letter."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -189,6 +189,36 @@ async def test_a_clock_that_is_off_is_noticed(engine: AsyncEngine) -> None:
     await watcher.look()
     (notice,) = await watcher.shown()
     assert "120.0 s ahead of ours" in notice.detail
+
+
+async def test_a_clock_that_says_anything_keeps_nobody_from_being_noticed(engine: AsyncEngine) -> None:
+    await enrol(engine)
+    far = datetime(9990, 1, 1, tzinfo=UTC)
+    outbox = OutboxDepth("e", 90, 60, 0, 0, oldest_at=NOON)
+    status = DeviceStatus(1, "bench-1", online=True, session="s", at=far, outbox=outbox, clock=Clock("b", 1))
+    async with transaction(engine) as connection:
+        assert await record_status(connection, status, now=NOON)
+        await connection.execute(update(notice_rules).values(hold_s=0))
+    watcher = Watcher(engine)
+    await watcher.look()
+    assert [row.kind for row in await watcher.shown()] == ["backlog_age", "backlog_count", "clock_wrong"]
+
+
+async def test_a_rule_that_cannot_be_measured_keeps_no_other_from_looking(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enrol(engine)
+    await say(engine, NOON, outbox=OutboxDepth("e", 90, 60, 0, 0))
+
+    async def stumbles(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("central.notices.facts.low_shares", stumbles)
+    async with transaction(engine) as connection:
+        await connection.execute(update(notice_rules).values(hold_s=0))
+    watcher = Watcher(engine)
+    await watcher.look()
+    assert [row.kind for row in await watcher.shown()] == ["backlog_count"]
 
 
 def failing(number: int) -> Delivery:

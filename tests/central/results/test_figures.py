@@ -1,7 +1,7 @@
 """A run's figures follow from it and are behind it by one look at the feed; a device's are theirs added up."""
 
 import asyncio
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -96,6 +96,7 @@ async def test_a_run_that_cannot_be_worked_out_holds_up_no_other(
 ) -> None:
     await enrol(engine)
     await ingest(engine, [make_delivery(number) for number in (1, 2, 3)], now=NOON)
+
     def stumbles(run: Any, *rest: Any) -> Figures:
         if run.id == make_reading_id(2):
             raise ValueError("a reading that our own rules stumble over")
@@ -104,6 +105,19 @@ async def test_a_run_that_cannot_be_worked_out_holds_up_no_other(
     monkeypatch.setattr("central.results.figures.figures_of", stumbles)
     assert await follow(engine) == 3
     assert set(await rows(engine)) == {make_reading_id(1), make_reading_id(3)}
+
+
+@pytest.mark.parametrize("zone", [None, timezone(timedelta(hours=14))], ids=["no zone", "before all time"])
+async def test_a_calibration_at_a_moment_that_cannot_be_stops_no_figures(
+    engine: AsyncEngine, zone: timezone | None
+) -> None:
+    await enrol(engine)
+    made_up = CalibrationUsed("0001-a", datetime(1, 1, 1, tzinfo=zone))
+    outcome = await ingest(engine, [make_delivery(1, calibration=made_up), make_delivery(2)], now=NOON)
+    assert len(outcome.new) == 2, outcome
+    await follow(engine)
+    assert {row.calibrated_at for row in (await rows(engine)).values()} == {None}
+    assert len(await rows(engine)) == 2
 
 
 async def test_a_device_is_answered_only_to_who_sees_it_and_from_when_is_asked(engine: AsyncEngine) -> None:
