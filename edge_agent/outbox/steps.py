@@ -46,9 +46,9 @@ class Steps:
         self.take("seq", [row["seq"]], Event.REJECTED, why)
 
     def set_picture_state(self, pictures: Iterable[str], state: PictureState) -> None:
-        """Of every reading with one of these pictures, unless the picture is gone."""
-        sql = "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state != ?"
-        self._write(sql, [(state, picture, PictureState.NONE) for picture in pictures])
+        """Of every reading with one of these pictures, unless the picture is gone. What is so already costs no sync."""
+        sql = "UPDATE readings SET picture_state = ? WHERE picture_sha256 = ? AND picture_state NOT IN (?, ?)"
+        self._write(sql, [(state, picture, PictureState.NONE, state) for picture in pictures])
 
     def have_picture(self, picture: str) -> None:
         """A picture that was gone is here (again): central may ask for it."""

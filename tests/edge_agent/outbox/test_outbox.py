@@ -233,6 +233,17 @@ def test_pruning_keeps_every_reading_that_central_lacks(tmp_path: Path) -> None:
     assert set(states(tmp_path)) == {ids[0], ids[2]}
 
 
+def test_a_picture_that_is_asked_for_again_changes_nothing_on_the_disk(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox, closing(sqlite3.connect(tmp_path / "outbox.db")) as beside:
+        put(outbox, 1)
+        versions = []
+        for _ in range(3):
+            versions.append(beside.execute("PRAGMA data_version").fetchone())
+            outbox.want([picture_of(1)])
+        assert versions[0] != versions[1] == versions[2]
+        assert [picture.sha256 for picture in outbox.wanted()] == [picture_of(1)]
+
+
 def test_a_picture_is_wanted_until_it_is_uploaded_or_lost(tmp_path: Path) -> None:
     with closing(open_outbox(tmp_path)) as outbox:
         put(outbox, 1, 2)
