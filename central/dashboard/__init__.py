@@ -1,8 +1,8 @@
 """The pages that people see, rendered on the server; every one works without internet and without scripts.
 
-`pages`, `submissions`, `plates`, `worklists`, `waiting`, `trends`, `review`, `assays`, `deliveries`, `previews`,
-`notices`, `quality`, `people`, `administration`, `audit`: one for each part of the work. `fields` what forms are made
-of, `words` and `bench` what is said; `templates/` and `static/` how it looks.
+`pages`, `submissions`, `submission_forms`, `plates`, `worklists`, `waiting`, `trends`, `review`, `approval`, `assays`,
+`deliveries`, `previews`, `notices`, `quality`, `people`, `administration`, `audit`: one for each part of the work.
+`fields` what forms are made of, `words` and `bench` what is said; `templates/` and `static/` how it looks.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from litestar.template import TemplateConfig
 from central.api.paths import segment
 from central.dashboard import (
     administration,
+    approval,
     assays,
     audit,
     deliveries,
@@ -31,6 +32,7 @@ from central.dashboard import (
     quality,
     review,
     sign_in,
+    submission_forms,
     submissions,
     trends,
     waiting,
@@ -46,6 +48,7 @@ ROUTER: Final = Router(
     route_handlers=[
         pages.get_runs_page,
         *submissions.HANDLERS,
+        *submission_forms.HANDLERS,
         *plates.HANDLERS,
         *worklists.HANDLERS,
         *waiting.HANDLERS,
@@ -54,6 +57,7 @@ ROUTER: Final = Router(
         pages.get_device_page,
         audit.get_audit_page,
         *review.HANDLERS,
+        *approval.HANDLERS,
         *deliveries.HANDLERS,
         *previews.HANDLERS,
         *notices.HANDLERS,

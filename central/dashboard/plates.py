@@ -8,7 +8,7 @@ from litestar import Response, post
 from central.api.plans import PlatePath, TestPath
 from central.api.plates import register_plate
 from central.dashboard.fields import FORM, Revision, Short, Text, WhyForm
-from central.dashboard.submissions import check_name, do_on_page, voiding
+from central.dashboard.submission_forms import check_name, do_on_page, voiding
 from central.laboratory import editing
 from central.laboratory.worklist import Placed
 from central.parts import CentralRequest, Wired, actor_of, person_of

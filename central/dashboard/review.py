@@ -10,8 +10,9 @@ from litestar import Response, get, post
 from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
+from central.api.dossiers import in_words
 from central.api.paths import After, RunPath, missing, with_query
-from central.api.review import TestPath, in_words, interpreted, next_page, said, signed
+from central.api.review import interpreted, next_page, said, signed
 from central.assays.registry import active_versions
 from central.dashboard.fields import FORM
 from central.dashboard.pages import frame
@@ -24,7 +25,6 @@ from central.review.approval import Meaning
 from central.review.corrections import REASONS, Action, Step, is_doubtful, possible_calls
 from central.review.dossier import Dossier, get_dossier, names_of
 from central.review.queue import Filters, count_waiting, list_queue, neighbours
-from central.review.signing import runs_of_test
 from central.web.problems import ProblemError
 from protocol.assay import Call
 
@@ -58,14 +58,6 @@ class SignForm(msgspec.Struct, frozen=True):
     revision: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     password: Annotated[str, msgspec.Meta(max_length=256)]
     meaning: Meaning = "approved"
-    code: Annotated[str, msgspec.Meta(max_length=16)] = ""
-
-
-class SignTestForm(msgspec.Struct, frozen=True):
-    """The fields of the approval of a test; `seen` is `run:revision run:revision …`."""
-
-    seen: Annotated[str, msgspec.Meta(max_length=20_000, pattern=r"^([0-9a-f-]{36}:[0-9]{1,9} ?)+$(?!\n)")]
-    password: Annotated[str, msgspec.Meta(max_length=256)]
     code: Annotated[str, msgspec.Meta(max_length=16)] = ""
 
 
@@ -171,30 +163,6 @@ async def post_interpretation_form(
     return Redirect(f"/review/{run_id}", status_code=303)
 
 
-@get("/approval/{test_id:str}", access=VIEWERS, include_in_schema=False)
-async def get_approval_page(request: CentralRequest, parts: Wired, test_id: TestPath) -> Template:
-    """Every plate of a test, and what stands against its approval."""
-    return await _approval_page(request, parts, test_id)
-
-
-@post("/approval/{test_id:str}", access=REVIEWERS, include_in_schema=False)
-async def post_approval_form(
-    request: CentralRequest, parts: Wired, test_id: TestPath, data: Annotated[SignTestForm, FORM]
-) -> Response[Any]:
-    """Approve all plates; or say why not."""
-    pairs = (each.split(":") for each in data.seen.split())
-    seen = {run_id: int(revision) for run_id, revision in pairs}
-    try:
-        await signed(
-            request, parts, seen, meaning="approved", password=data.password, code=data.code or None, test_id=test_id
-        )
-    except ProblemError as error:
-        if error.status == 404:
-            raise
-        return await _approval_page(request, parts, test_id, error)
-    return Redirect(f"/approval/{test_id}", status_code=303)
-
-
 async def review_page(
     request: CentralRequest,
     parts: Parts,
@@ -295,41 +263,6 @@ async def _again(request: CentralRequest, parts: Parts, run_id: str, error: Prob
     return await review_page(request, parts, run_id, well=well, error=error)
 
 
-async def _approval_page(
-    request: CentralRequest, parts: Parts, test_id: str, error: ProblemError | None = None
-) -> Template:
-    person = person_of(request)
-    async with reading(parts.engine) as connection:
-        runs = await runs_of_test(connection, test_id, person.sites)
-        if runs is None:
-            raise missing("test", test_id)
-        dossiers = {
-            title: None if run is None else await get_dossier(connection, run.id, person.sites)
-            for title, run in runs.items()
-        }
-    there = [each for each in dossiers.values() if each is not None]
-    return _page(
-        request,
-        parts,
-        "approval.html",
-        status=200 if error is None else error.status,
-        error=error,
-        test_id=test_id,
-        plates=[
-            {
-                "title": title,
-                "run": None if each is None else run_line(each.run),
-                "state": "without a run" if each is None or each.state is None else each.state.value,
-                "against": ("it has no run",) if each is None else each.why_not(person.id),
-            }
-            for title, each in dossiers.items()
-        ],
-        seen=" ".join(f"{each.run.id}:{each.run.revision}" for each in there),
-        may_review=person.role in ("reviewer", "admin"),
-        asks_code=person.has_code,
-    )
-
-
 def _why_it_waits(endpoints: dict[str, Any]) -> str:
     rows = [row for row, endpoint in endpoints.items() if is_doubtful(endpoint)]
     return f"rows {', '.join(rows)}" if rows else "no endpoints"
@@ -359,6 +292,4 @@ HANDLERS: Final = (
     post_say_form,
     post_sign_form,
     post_interpretation_form,
-    get_approval_page,
-    post_approval_form,
 )

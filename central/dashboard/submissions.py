@@ -1,9 +1,5 @@
-"""The pages of submissions: the list, one submission with its tests and statistics, and what is changed of it.
+"""The pages of submissions: the list with a form for a new one, and one submission with its tests and statistics."""
 
-Every form carries the revision that was seen. What is refused is said on the page that the form was on.
-"""
-
-from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Annotated, Any, Final
 
@@ -15,12 +11,11 @@ from litestar.response import Redirect, Template
 from central.api.overviews import labware_url, plan_out, summaries
 from central.api.paths import SubmissionPath, TestFilter, from_segment, missing, segment, with_query
 from central.api.plans import SiteChoice, refusals, site_for
-from central.api.plates import register_test
 from central.api.submissions import AfterSubmission, next_page, register_submission
-from central.dashboard.fields import FORM, Revision, Short, Sought, Text, WhyForm, may
+from central.dashboard.fields import FORM, Revision, Short, Sought, Text, may
 from central.dashboard.pages import PAGE_SIZE, figures, frame, page
 from central.dashboard.words import bars, run_line
-from central.db import reading, transaction
+from central.db import reading
 from central.laboratory import editing
 from central.laboratory.fields import LAB_ID
 from central.laboratory.queries import (
@@ -31,10 +26,10 @@ from central.laboratory.queries import (
     planned,
     submissions_named,
 )
-from central.laboratory.said import add_comment, comments_on, history
+from central.laboratory.said import comments_on, history
 from central.laboratory.states import PlateState
-from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
-from central.people.permissions import OPERATORS, REVIEWERS, VIEWERS
+from central.parts import CentralRequest, Parts, Wired, person_of
+from central.people.permissions import OPERATORS, VIEWERS
 from central.people.sites import Sites
 from central.results.aggregate import Run, summarise
 from central.results.queries import submission_runs
@@ -60,22 +55,6 @@ class SubmissionForm(msgspec.Struct, frozen=True):
     note: Text | None = None
     assignee_id: Short | None = None
     reason: Text = ""
-
-
-class TestForm(msgspec.Struct, frozen=True):
-    """A new test."""
-
-    test: Short
-    profile: Short = ""
-    antigen: Short = ""
-    antigen_lot: Short = ""
-    hau: Short = ""
-
-
-class CommentForm(msgspec.Struct, frozen=True):
-    """What somebody says."""
-
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 
 
 @get("/submissions", access=VIEWERS, include_in_schema=False)
@@ -239,140 +218,8 @@ def _submission_template(
     return Template("submission.html", context=context, status_code=200 if problem is None else problem.status)
 
 
-async def do_on_page(
-    request: CentralRequest, parts: Parts, name: str, site: str | None, doing: Callable[[], Awaitable[Any]]
-) -> Response[Any]:
-    """Do it and show the submission; or the submission with what was refused."""
-    try:
-        with refusals():
-            await doing()
-    except ProblemError as error:
-        return await submission_page(request, parts, name, site=site, problem=error)
-    return Redirect(with_query(f"/submissions/{segment(name)}", site=site), status_code=303)
-
-
-async def _row(request: CentralRequest, parts: Parts, submission: str, site: str | None) -> SubmissionRow:
-    async with reading(parts.engine) as connection:
-        rows = await submissions_named(connection, person_of(request).sites, from_segment(submission))
-    rows = tuple(row for row in rows if site in (None, row.site_id))
-    if len(rows) != 1:
-        raise missing("submission", from_segment(submission))
-    return rows[0]
-
-
-@post("/submissions/{submission:str}/change", access=OPERATORS, include_in_schema=False)
-async def post_change_form(
-    request: CentralRequest,
-    parts: Wired,
-    submission: SubmissionPath,
-    data: Annotated[SubmissionForm, FORM],
-    site: SiteChoice = None,
-) -> Response[Any]:
-    """Change what is known of a submission."""
-    row = await _row(request, parts, submission, site)
-    given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not None}
-
-    async def doing() -> None:
-        await editing.change(
-            parts.engine,
-            "submission",
-            row.id,
-            editing.checked("submission", given),
-            seen=data.revision,
-            sites=person_of(request).sites,
-            actor=actor_of(request),
-            now=parts.now(),
-            reason=data.reason or None,
-        )
-
-    return await do_on_page(request, parts, row.submission, row.site_id, doing)
-
-
-@post("/submissions/{submission:str}/void", access=REVIEWERS, include_in_schema=False)
-async def post_void_form(
-    request: CentralRequest,
-    parts: Wired,
-    submission: SubmissionPath,
-    data: Annotated[WhyForm, FORM],
-    site: SiteChoice = None,
-) -> Response[Any]:
-    """Void a submission with all of its plates."""
-    row = await _row(request, parts, submission, site)
-    doing = voiding(request, parts, "submission", row.id, data)
-    return await do_on_page(request, parts, row.submission, row.site_id, doing)
-
-
-@post("/submissions/{submission:str}/tests", access=OPERATORS, include_in_schema=False)
-async def post_test_form(
-    request: CentralRequest,
-    parts: Wired,
-    submission: SubmissionPath,
-    data: Annotated[TestForm, FORM],
-    site: SiteChoice = None,
-) -> Response[Any]:
-    """Register a test."""
-    row = await _row(request, parts, submission, site)
-
-    async def doing() -> None:
-        check_name("test", data.test)
-        fields = editing.checked("test", msgspec.structs.asdict(data))
-        await register_test(request, parts, row.site_id, row.submission, name=data.test.strip(), fields=fields)
-
-    return await do_on_page(request, parts, row.submission, row.site_id, doing)
-
-
-@post("/submissions/{submission:str}/comments", access=OPERATORS, include_in_schema=False)
-async def post_comment_form(
-    request: CentralRequest,
-    parts: Wired,
-    submission: SubmissionPath,
-    data: Annotated[CommentForm, FORM],
-    site: SiteChoice = None,
-) -> Response[Any]:
-    """Say something of a submission."""
-    row = await _row(request, parts, submission, site)
-
-    async def doing() -> None:
-        text = "".join(sign for sign in data.text if sign.isprintable() or sign == "\n")
-        async with transaction(parts.engine) as connection:
-            sites = person_of(request).sites
-            await add_comment(connection, sites, "submission", row.id, text, actor=actor_of(request), now=parts.now())
-
-    return await do_on_page(request, parts, row.submission, row.site_id, doing)
-
-
-def check_name(what: str, text: str) -> None:
-    if not LAB_ID.fullmatch(text.strip()):
-        expected = "1 to 64 letters, digits and . _ : / -, the first a letter or digit"
-        raise editing.RefusedError(f"{what} {text[:80]!r} (expected {expected})")
-
-
-def voiding(
-    request: CentralRequest, parts: Parts, kind: str, object_id: str, data: WhyForm
-) -> Callable[[], Awaitable[Any]]:
-    async def doing() -> None:
-        if not data.reason.strip():
-            raise editing.RefusedError("no reason (expected why it is void)")
-        await editing.void(
-            parts.engine,
-            kind,
-            object_id,
-            seen=data.revision,
-            sites=person_of(request).sites,
-            actor=actor_of(request),
-            now=parts.now(),
-            reason=data.reason.strip(),
-        )
-
-    return doing
-
-
 HANDLERS: Final = (
     get_submissions_page,
     post_submission_form,
     get_submission_page,
-    post_change_form,
-    post_void_form,
-    post_test_form,
-    post_comment_form,
 )
