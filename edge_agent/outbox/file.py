@@ -277,7 +277,7 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
         _log.warning("readings in no known state wait to be sent again")
         connection.execute(f"UPDATE readings SET state = '{State.PENDING}' WHERE {bad}", known)
     for name, value in half_lost(connection).items():
-        _log.warning("a damaged value of the outbox is mended from its second copy", name=name)
+        _log.warning("a value of the outbox and its second copy were not the same: mended", name=name)
         put_meta(connection, name, value)
     if meta(connection, "epoch") is None or meta(connection, "last_seq") is None:
         # Under another name no number can be given twice.

@@ -124,27 +124,37 @@ def put_meta(connection: sqlite3.Connection, name: str, value: object) -> None:
 
 
 def meta(connection: sqlite3.Connection, name: str) -> str | None:
-    """A sealed value, from whichever copy of it proves itself; None where none does."""
-    return next((value for copy in _copies(name) for value in _sound(connection, copy)), None)
+    """A sealed value, from whichever copy of it proves itself; None where none does.
+
+    An agent from before there were two goes on with the first alone: the larger counter is the one that was reached.
+    """
+    sound = _sound(connection, name)
+    if not sound:
+        return None
+    return max(sound, key=int) if name == "last_seq" else sound[0]
 
 
 def half_lost(connection: sqlite3.Connection) -> dict[str, str]:
-    """Of what is kept twice, the values of which only one copy proves itself."""
-    found = {}
-    for name in TWICE:
-        sound = [value for copy in _copies(name) for value in _sound(connection, copy)]
-        if len(sound) == 1:
-            found[name] = sound[0]
-    return found
+    """Of what is kept twice, the values of which not both copies prove themselves and say the same."""
+    known = {name: meta(connection, name) for name in TWICE}
+    return {
+        name: value
+        for name, value in known.items()
+        if value is not None and _sound(connection, name) != [value] * len(_copies(name))
+    }
 
 
 def _copies(name: str) -> tuple[str, ...]:
     return (name, f"{name}_again") if name in TWICE else (name,)
 
 
-def _sound(connection: sqlite3.Connection, copy: str) -> list[str]:
-    rows = connection.execute("SELECT value, seal FROM meta WHERE name = ?", [copy]).fetchall()
-    return [str(value) for value, seal in rows if sealed(copy, value) == seal]
+def _sound(connection: sqlite3.Connection, name: str) -> list[str]:
+    """What the copies of a value say that prove themselves."""
+    found = []
+    for copy in _copies(name):
+        rows = connection.execute("SELECT value, seal FROM meta WHERE name = ?", [copy])
+        found += [str(value) for value, seal in rows if sealed(copy, value) == seal]
+    return found
 
 
 def bring_up_to_date(connection: sqlite3.Connection, new_epoch: Callable[[], str]) -> None:

@@ -18,6 +18,7 @@ from edge_agent.outbox.file import LOG_CAP_BYTES
 from edge_agent.outbox.look import open_for_looking
 from edge_agent.outbox.pruning import Pruning
 from edge_agent.outbox.salvage import SET_ASIDE
+from edge_agent.outbox.tables import PUT_META, sealed
 from protocol import codec
 from protocol.codec import digest
 from protocol.messages import VERSION, Ledger
@@ -299,3 +300,22 @@ def test_an_outbox_that_could_not_be_opened_can_be_opened_by_the_same_process_la
             open_outbox(tmp_path)
     with closing(open_outbox(tmp_path)) as outbox:
         assert [one.id for one in outbox.due(9)] == ids
+
+
+def test_where_an_earlier_agent_went_on_with_the_first_copies_only_no_number_is_given_twice(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        put(outbox, 1, 2, 3)
+    path = tmp_path / "outbox.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(*_meta("last_seq", 9))
+        connection.execute("DELETE FROM readings")
+        connection.execute("DELETE FROM documents")
+    open_outbox(tmp_path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE meta SET seal = 'f' WHERE name IN ('epoch', 'last_seq')")
+    with closing(open_outbox(tmp_path)) as outbox:
+        assert (outbox.epoch, outbox.put(*kept(4))) == ("epoch-1", 10)
+
+
+def _meta(name: str, value: object) -> tuple[str, list[str]]:
+    return PUT_META, [name, str(value), sealed(name, value)]
