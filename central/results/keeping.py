@@ -30,7 +30,8 @@ log: Final = structlog.get_logger(__name__)
 AT_ONCE: Final = 100
 _EVERY_S: Final = 24 * 3600.0
 _AGAIN_S: Final = 600.0
-_SETTLED: Final = (PlateState.APPROVED, PlateState.DELIVERED, PlateState.AMENDED, PlateState.VOID)
+# Not `amended`: somebody has to judge that plate again.
+_SETTLED: Final = (PlateState.APPROVED, PlateState.DELIVERED, PlateState.VOID)
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -84,10 +85,10 @@ async def _kept_days(connection: AsyncConnection) -> dict[str, int]:
 
 def _may_go(kept: dict[str, int], now: datetime) -> Select[Any]:
     """The pictures that no run of theirs needs, each with a laboratory that says so; the oldest first."""
-    by_site = [
-        and_(run_records.c.site_id == site_id, runs.c.received_at < now - timedelta(days=days))
-        for site_id, days in sorted(kept.items())
-    ]
+    by_site = []
+    for site_id, days in sorted(kept.items()):
+        before = now - timedelta(days=days)
+        by_site.append(and_(run_records.c.site_id == site_id, runs.c.received_at < before, images.c.stored_at < before))
     settled = or_(
         run_records.c.approved_at.is_not(None), run_records.c.voided_at.is_not(None), plates.c.state.in_(_SETTLED)
     )

@@ -1,7 +1,7 @@
 """Photographs go when their laboratory says so and nobody needs them; all else stays, and says that they are gone."""
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from central.results import images, keeping
 from central.results.queries import get_run
 from central.review.verify import verify
 from central.settings import Settings
-from central.tables import audit_entries, sites
+from central.tables import audit_entries, sites, users
 from central.tables import images as images_table
 from protocol.messages import Picture
-from tests.central.review.reviews import RUN, people, read_plate, sign
+from tests.central.review.reviews import RUN, accept, override, people, plate_state, read_plate, say, sign
 from tests.central.web import bearer, central
 from tests.central.web import people as accounts
 from tests.make import NOON
@@ -33,12 +33,14 @@ PICTURE = Picture(NAME, len(JPEG), 8, 8, "image/jpeg", "p.jpg")
 LATER = NOON + timedelta(days=91)
 
 
-async def photographed(engine: AsyncEngine, folder: Path, number: int = 1, **fields: Any) -> str:
+async def photographed(
+    engine: AsyncEngine, folder: Path, number: int = 1, *, stored_at: datetime = NOON, **fields: Any
+) -> str:
     """A run with its picture on disk."""
     run_id = await read_plate(engine, number, picture=PICTURE, **fields)
     async with transaction(engine) as connection:
         stored = images.store(folder, NAME, JPEG)
-        await images.record(connection, stored, device_id="bench-1", now=NOON)
+        await images.record(connection, stored, device_id="bench-1", now=stored_at)
     return run_id
 
 
@@ -50,7 +52,9 @@ async def keep_for(engine: AsyncEngine, days: int | None, site: str = "main") ->
 
 async def approve(engine: AsyncEngine, *runs: str) -> None:
     """Somebody signs for them."""
-    rita = (await people(engine, "rita"))["rita"]
+    async with reading(engine) as connection:
+        rita = await connection.scalar(select(users.c.id).where(users.c.name == "rita"))
+    rita = rita or (await people(engine, "rita"))["rita"]
     await sign(engine, rita, *(runs or (RUN,)))
 
 
@@ -88,6 +92,40 @@ async def test_a_photograph_that_somebody_still_has_to_judge_by_stays(engine: As
     await keep_for(engine, 1)
     assert await keeping.remove(engine, tmp_path, LATER) == 0
     assert images.path(tmp_path, NAME) is not None
+
+
+async def test_a_photograph_stays_while_what_was_approved_is_judged_again(engine: AsyncEngine, tmp_path: Path) -> None:
+    await photographed(engine, tmp_path)
+    await approve(engine)
+    ruth = (await people(engine, "ruth"))["ruth"]
+    await say(engine, ruth, override("A7"))
+    assert await plate_state(engine) == "amended"
+    await keep_for(engine, 1)
+    assert await keeping.remove(engine, tmp_path, LATER) == 0
+    await say(engine, ruth, accept())
+    await approve(engine)
+    assert await keeping.remove(engine, tmp_path, LATER) == 1
+
+
+async def test_a_photograph_of_a_plate_that_was_read_again_after_approval_stays(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    await read_plate(engine)
+    await approve(engine)
+    again = await photographed(engine, tmp_path, 2, enrolled=True)
+    assert await plate_state(engine) == "amended"
+    await keep_for(engine, 1)
+    assert await keeping.remove(engine, tmp_path, LATER) == 0, f"run {again} waits for a reviewer"
+
+
+async def test_a_photograph_that_came_long_after_its_reading_is_kept_as_long_as_any(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    await photographed(engine, tmp_path, stored_at=NOON + timedelta(days=80))
+    await approve(engine)
+    await keep_for(engine, 90)
+    assert await keeping.remove(engine, tmp_path, LATER) == 0
+    assert await keeping.remove(engine, tmp_path, NOON + timedelta(days=171)) == 1
 
 
 async def test_a_photograph_of_two_runs_stays_while_one_of_them_waits(engine: AsyncEngine, tmp_path: Path) -> None:
