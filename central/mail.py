@@ -70,6 +70,8 @@ class Mailer:
                 self._put(server, content)
             finally:
                 server.close()
+        except UnicodeError as error:
+            raise LetterRefusedError(f"{self} cannot be told an address (expected signs of ASCII alone)") from error
         except (OSError, smtplib.SMTPException) as error:
             raise MailError(f"{self} did not take the letter: {_reason(error)}") from error
 

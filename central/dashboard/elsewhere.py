@@ -13,11 +13,12 @@ from litestar import Response, get, post
 from litestar.params import QueryParameter
 from litestar.response import Template
 
+from central.audit.chain import Actor
 from central.dashboard.fields import FORM
-from central.dashboard.sign_in import drop_cookie, keep_session, leave_before, own_page, sign_in_page
+from central.dashboard.sign_in import drop_cookie, keep_session, own_page, sign_in_page
 from central.parts import CentralRequest, Parts, Wired, origin_of
 from central.people import flow, identities
-from central.people.callers import CodeNeededError
+from central.people.callers import CodeNeededError, Person
 from central.people.links import LinkError
 from central.people.oidc import Provider, ProviderError
 from central.people.permissions import ANYONE
@@ -41,11 +42,13 @@ class ElsewhereForm(msgspec.Struct, frozen=True):
 
 
 @post("/sign-in/elsewhere", access=ANYONE, include_in_schema=False, status_code=200)
-async def post_elsewhere(parts: Wired, data: Annotated[ElsewhereForm, FORM]) -> Template:
+async def post_elsewhere(request: CentralRequest, parts: Wired, data: Annotated[ElsewhereForm, FORM]) -> Template:
     """On to the provider; what we asked is remembered by this browser alone."""
     provider = _provider(parts)
     next_page = own_page(data.next)
     begun = flow.begin(next_page if len(next_page) <= _LONGEST_PAGE else "/", data.link, parts.now())
+    if isinstance(request.user, Person):
+        begun = msgspec.structs.replace(begun, person_id=request.user.id, session_id=request.user.session_id)
     try:
         address = await provider.address(begun, _redirect_uri(parts))
     except ProviderError as error:
@@ -101,7 +104,9 @@ async def _signed_in(
         log.warning("sign_in_elsewhere_refused", reason=str(error))
         await parts.people.note_failure(None, "oidc", origin)
         return sign_in_page(parts, asked.next_page, message=_UNKNOWN, status_code=401)
-    await leave_before(request, parts)
+    if asked.session_id:
+        actor = Actor("person", asked.person_id, origin.address, origin.request_id)
+        await parts.people.end_sessions(asked.person_id, actor, asked.session_id)
     answer = Template("onwards.html", context={"to": asked.next_page, "place": "Wellread", "person": None})
     keep_session(parts, answer, session)
     return answer

@@ -26,7 +26,10 @@ _OWNER: Final = "sign-in elsewhere"
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """What we remember of the question; `link` is the code of an administrator's link that it began with."""
+    """What we remember of the question; `link` is the code of an administrator's link that it began with.
+
+    `person_id` and `session_id`: as whom this browser was signed in then. Its cookie does not come with the answer.
+    """
 
     state: str
     nonce: str
@@ -34,6 +37,8 @@ class Flow(msgspec.Struct, frozen=True):
     began_at: datetime
     next_page: str
     link: str = ""
+    person_id: str = ""
+    session_id: str = ""
 
     @property
     def challenge(self) -> str:

@@ -2,8 +2,8 @@
 
 A person is known by issuer and subject together, once linked: at the first sign-in, by an address that the provider
 has proved and exactly one account has, or by an administrator's link; or by an administrator who writes the subject
-down. An account has one identity at a provider, so that an address that is given to somebody else there later on opens
-nothing here.
+down. Who was unlinked is linked again by an administrator alone: no address does it a second time. An account has one
+identity at a provider, so that an address that is given to somebody else there later on opens nothing here.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from central.people.callers import Origin
 from central.people.id_token import Identity
 from central.people.links import whose_link
 from central.people.sessions import end_all
-from central.people.users import UnknownUserError
-from central.tables import identities, invitations, users
+from central.people.users import UnknownUserError, void_links
+from central.tables import audit_entries, identities, invitations, users
 
 
 class NotLinkedError(Exception):
@@ -107,6 +107,7 @@ async def _by_link(
     unused = (invitations.c.code_sha256 == digest) & invitations.c.used_at.is_(None)
     if (await connection.execute(update(invitations).where(unused).values(used_at=now))).rowcount != 1:
         raise NotLinkedError("the link was used at this moment")
+    await void_links(connection, mine.id, now)
     if known is None:
         await _link(connection, identity, mine.id, by="link", actor=_person(mine.id, origin), now=now)
     return (await connection.execute(select(users).where(users.c.id == mine.id))).one()
@@ -122,8 +123,17 @@ async def _by_address(connection: AsyncConnection, identity: Identity, origin: O
     found = (await connection.execute(select(users).where(same, users.c.erased_at.is_(None)))).all()
     if len(found) != 1 or found[0].disabled_at is not None:
         raise NotLinkedError(f"the address is of {len(found)} accounts (expected one that may sign in)")
+    if await _was_unlinked(connection, found[0].id):
+        raise NotLinkedError("the account was unlinked (expected an administrator's link)")
     await _link(connection, identity, found[0].id, by="address", actor=_person(found[0].id, origin), now=now)
     return found[0]
+
+
+async def _was_unlinked(connection: AsyncConnection, user_id: str) -> bool:
+    """Whether an administrator ever took this person's link away: the trail knows, and forgets nothing."""
+    mine = (audit_entries.c.object_kind == "user") & (audit_entries.c.object_id == user_id)
+    unlinked = select(audit_entries.c.number).where(mine, audit_entries.c.action == "user.unlink").limit(1)
+    return await connection.scalar(unlinked) is not None
 
 
 async def _link(

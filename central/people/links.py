@@ -1,7 +1,7 @@
 """One-time links by which somebody sets a password: to join, or because the old one was forgotten.
 
 256 random bits, kept as a hash, used up by one conditional UPDATE. A link that is used makes every other one of the
-same person void.
+same person void; so does a new password, and a new address, for a letter may lie where the old one was.
 """
 
 import hashlib
@@ -89,8 +89,6 @@ async def use_link(engine: AsyncEngine, code: str, password: str, *, origin: Ori
         used = await connection.execute(update(invitations).where(good).values(used_at=now))
         if used.rowcount != 1:
             raise LinkError
-        others = (invitations.c.user_id == row.id) & invitations.c.used_at.is_(None)
-        await connection.execute(update(invitations).where(others).values(used_at=now))
         who = Actor("person", row.id, origin.address, origin.request_id)
         await set_password(connection, row.id, hashed, actor=who, action="user.password_by_link", now=now)
     return str(row.id)

@@ -28,6 +28,7 @@ KEPT_FOR: Final = timedelta(hours=1)
 KEYS_EVERY: Final = timedelta(seconds=30)
 _HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_WAYS: Final = "token_endpoint_auth_methods_supported"
 
 
 class ProviderError(Exception):
@@ -117,6 +118,8 @@ class Provider:
         for name in _ENDPOINTS:
             if not isinstance(metadata.get(name), str) or not is_safe(metadata[name]):
                 raise ProviderError(f"{self.issuer} has no good {name} (expected an https:// address)")
+        if not isinstance(metadata.get(_WAYS, []), list):
+            raise ProviderError(f"{self.issuer} has no good {_WAYS} (expected a list)")
         return metadata
 
     async def _exchange(self, metadata: Mapping[str, Any], code: str, flow: Flow, redirect_uri: str) -> str:
@@ -124,7 +127,7 @@ class Provider:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
         form["code_verifier"] = flow.verifier
         auth = None
-        taken = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+        taken = metadata.get(_WAYS, ["client_secret_basic"])
         if self._client_secret and "client_secret_basic" in taken:
             auth = httpx.BasicAuth(quote(self._client_id, safe=""), quote(self._client_secret, safe=""))
         else:

@@ -97,6 +97,8 @@ async def change_user(
         values = {"role": after["role"], "disabled_at": (row.disabled_at or now) if after["disabled"] else None}
         if change.email is not None:
             values["email"] = email_address(change.email) if change.email else None
+            if values["email"] != row.email:
+                await void_links(connection, user_id, now)
         await connection.execute(update(users).where(users.c.id == user_id).values(values))
         if (after["role"], after["disabled"]) != (before["role"], before["disabled"]):
             why: Why = "disabled" if after["disabled"] else "role_changed"
@@ -121,11 +123,18 @@ def changes_of(user_id: str, before: dict[str, Any], after: dict[str, Any], reas
 async def set_password(
     connection: AsyncConnection, user_id: str, hashed: str, *, actor: Actor, action: str, now: datetime
 ) -> None:
-    """Keep a new password's hash and end every sign-in; in the caller's transaction, last."""
+    """Keep a new password's hash, end every sign-in, and make every link void; in the caller's transaction, last."""
     values = {"password_hash": hashed, "password_changed_at": now}
     await connection.execute(update(users).where(users.c.id == user_id).values(values))
+    await void_links(connection, user_id, now)
     await end_all(connection, user_id, "password_changed", now)
     await record(connection, actor, [Change(action, "user", user_id, new={"password": "set"})], now)
+
+
+async def void_links(connection: AsyncConnection, user_id: str, now: datetime) -> None:
+    """No link of this person opens anything any more, wherever it lies."""
+    unused = (invitations.c.user_id == user_id) & invitations.c.used_at.is_(None)
+    await connection.execute(update(invitations).where(unused).values(used_at=now))
 
 
 async def change_password(engine: AsyncEngine, person: Person, password: str, *, actor: Actor, now: datetime) -> None:

@@ -24,7 +24,7 @@ from central.people.users import UserChange, add_user, change_user
 from central.settings import Settings, load_settings
 from central.tables import audit_entries, identities, sessions
 from tests.central.people.provider import CLIENT, SECRET, Provider, new_key, providing
-from tests.central.web import PASSWORD, Client, Clock, central, csrf_token
+from tests.central.web import PASSWORD, Client, Clock, central, csrf_token, people
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
@@ -187,6 +187,22 @@ async def test_a_link_of_an_administrator_links_who_opens_it_and_is_used_up(
     assert [row.subject for row in await rows(engine, identities)] == ["a-17"]
 
 
+async def test_a_sign_in_there_ends_the_session_that_this_browser_had(
+    engine: AsyncEngine, client: Client, provider: Provider
+) -> None:
+    await anna(engine)
+    await people(engine)
+    await client.post("/sign-in", data={"name": "viewer", "password": PASSWORD})
+    answer = provider.authorise(await ask(client))
+    before = client.cookies["wellread_session"]
+    client.cookies.delete("wellread_session")  # no browser sends a Strict cookie where another site's page leads it
+    await client.get(ANSWER, params=answer)
+    assert await is_in(client)
+    client.cookies.clear()
+    client.cookies.set("wellread_session", before)
+    assert not await is_in(client)
+
+
 async def test_one_time_codes_are_asked_for_after_the_provider_too(
     engine: AsyncEngine, client: Client, provider: Provider, clock: Clock
 ) -> None:
@@ -290,6 +306,7 @@ ATTACKS: dict[str, Callable[[Provider], None]] = {
     "keys in the clear": lambda provider: provider.metadata.update(jwks_uri="http://evil.example/keys"),
     "keys of a file": lambda provider: provider.metadata.update(jwks_uri="file:///etc/passwd"),
     "no token endpoint": lambda provider: provider.metadata.update(token_endpoint=None),
+    "ways that are no list": lambda provider: provider.metadata.update(token_endpoint_auth_methods_supported=None),
     "an answer without end": lambda provider: provider.metadata.update(x="y" * 300_000),
 }
 

@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.audit.chain import COMMAND
 from central.db import reading
 from central.mail import Mailer
-from central.people.callers import Origin
+from central.people.callers import Origin, Person
 from central.people.forgotten import forgotten
-from central.people.users import UserChange, add_user, change_user
+from central.people.links import LinkError, use_link
+from central.people.sites import EVERY_SITE
+from central.people.users import UserChange, add_user, change_password, change_user
 from central.settings import Settings
 from central.tables import audit_entries, invitations
 from tests.central.web import PASSWORD, Clock, central, people, serving
@@ -64,6 +66,20 @@ async def test_an_account_gets_one_link_in_a_quarter_of_an_hour_however_many_ask
     async with reading(engine) as connection:
         made = select(audit_entries.c.actor_id, audit_entries.c.address).where(audit_entries.c.action == "user.reset")
         assert [tuple(row) for row in await connection.execute(made)] == [("nobody", FROM.address)] * 2
+
+
+@pytest.mark.parametrize("change", ["password", "email"])
+async def test_a_letter_that_lies_in_an_old_place_opens_nothing_any_more(engine: AsyncEngine, change: str) -> None:
+    user_id = await anna(engine)
+    found = await forgotten(engine, "anna", origin=FROM, now=NOON)
+    assert found is not None
+    if change == "email":
+        await change_user(engine, user_id, UserChange(email="anna@new.example"), actor=COMMAND, now=NOON)
+    else:
+        person = Person(user_id, "anna", "viewer", EVERY_SITE)
+        await change_password(engine, person, f"{PASSWORD}, changed", actor=COMMAND, now=NOON)
+    with pytest.raises(LinkError):
+        await use_link(engine, found[1].code, "whoever reads her letters", origin=FROM, now=NOON)
 
 
 async def test_nobody_else_gets_one(engine: AsyncEngine) -> None:

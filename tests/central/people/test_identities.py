@@ -12,10 +12,11 @@ from central.people.callers import Origin
 from central.people.flow import begin, opened, sealed, use_up
 from central.people.id_token import Identity
 from central.people.identities import NotLinkedError, identities_of, link_by_hand, unlink, whom
-from central.people.links import LinkError, make_link
+from central.people.links import LinkError, make_link, use_link
 from central.people.users import UnknownUserError, add_user
 from central.seal import Seal
 from central.tables import audit_entries, identities
+from tests.central.web import PASSWORD
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +75,25 @@ async def test_an_administrator_links_by_hand_once_and_unlinks(engine: AsyncEngi
         told = [tuple(row) for row in await connection.execute(query.where(audit_entries.c.action.like("user.%link")))]
     assert [each[0] for each in told] == ["user.link", "user.unlink"]
     assert "b-18" not in str(told)
+
+
+async def test_who_was_unlinked_is_not_linked_again_by_an_address(engine: AsyncEngine) -> None:
+    user_id = await added(engine)
+    assert await of(engine, ANNA) == user_id
+    assert await unlink(engine, user_id, actor=COMMAND, now=NOON, reason="not hers any more")
+    for identity in (ANNA, Identity(ISSUER, "b-18", ANNA.email)):
+        with pytest.raises(NotLinkedError, match="unlinked"):
+            await of(engine, identity)
+    link = await make_link(engine, user_id, actor=COMMAND, now=NOON)
+    assert await of(engine, ANNA, link.code) == user_id
+
+
+async def test_a_link_by_which_somebody_was_linked_makes_their_others_void(engine: AsyncEngine) -> None:
+    user_id = await added(engine)
+    used, other = [await make_link(engine, user_id, actor=COMMAND, now=NOON) for _ in range(2)]
+    assert await of(engine, ANNA, used.code) == user_id
+    with pytest.raises(LinkError):
+        await use_link(engine, other.code, PASSWORD, origin=FROM, now=NOON)
 
 
 @pytest.mark.parametrize("address", ["ANNA@LAB.EXAMPLE", "anna@lab.example"])

@@ -79,6 +79,18 @@ async def test_a_link_that_no_server_takes_is_handed_over(engine: AsyncEngine, s
     assert "/join/" in made["link"]
 
 
+async def test_an_address_that_no_server_can_be_told_is_handed_over_too(
+    engine: AsyncEngine, settings: Settings, letterbox: tuple[str, list[str]]
+) -> None:
+    url, letters = letterbox
+    await people(engine)
+    wanted = ANNA | {"email": "jörg@lab.example"}
+    async with central(msgspec.structs.replace(settings, smtp_url=url, mail_from="lab@lab.example")) as client:
+        made = await client.post("/api/v1/users", json=wanted, headers=await bearer(client, "admin"))
+    assert (made.status_code, letters) == (201, [])
+    assert "/join/" in made.json()["link"]
+
+
 async def test_a_server_elsewhere_that_offers_no_encryption_gets_nothing(letterbox: tuple[str, list[str]]) -> None:
     url, letters = letterbox
     port = int(url.rpartition(":")[2])
