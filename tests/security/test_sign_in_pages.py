@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import COMMAND
+from central.people.access import operations
 from central.people.flow import begin
 from central.people.links import GOOD_FOR, make_link
 from central.people.passwords import MAX_LENGTH, MIN_LENGTH
@@ -24,8 +25,7 @@ from tests.make import NOON
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "central" / "dashboard" / "static").glob("*.js"))
-PAGES = ("/", "/account", "/devices", "/submissions", "/review", "/profiles", "/deliveries", "/people", "/keys",
-         "/sites", "/audit", "/api")  # fmt: skip
+TEMPLATES = sorted((ROOT / "central" / "dashboard" / "templates").glob("*.html"))
 
 
 async def test_behind_tls_the_cookie_is_secure_and_of_this_host_alone_and_so_is_its_end(
@@ -58,6 +58,7 @@ async def test_signing_in_ends_the_session_that_this_browser_had(engine: AsyncEn
         await sign_in(client)
         after = client.cookies["wellread_session"]
         assert before != after
+        client.cookies.clear()
         client.cookies.set("wellread_session", before)
         assert (await client.get("/account", follow_redirects=False)).status_code in (302, 303, 307)
 
@@ -68,7 +69,14 @@ async def test_every_page_has_the_button_that_ends_the_session_and_is_kept_by_no
     await people(engine)
     async with central(settings) as client:
         await sign_in(client, "admin")
-        for path in PAGES:
+        known = [(name.partition(" "), access) for name, access in operations(client.app).items()]
+        paths = [
+            path
+            for (method, _, path), access in known
+            if method == "GET" and not access.anyone and "{" not in path and not path.startswith("/api/")
+        ]
+        assert {"/", "/account", "/people", "/notices", "/quality", "/deliveries/preview", "/api"} <= set(paths)
+        for path in paths:
             page = await client.get(path)
             assert page.status_code == 200, path
             assert page.headers["cache-control"] == "no-store", path
@@ -89,6 +97,9 @@ async def test_a_password_is_typed_unseen_pasted_and_kept_by_a_manager(engine: A
         assert 'type="password"' in field
         assert re.search(r'autocomplete="(current|new)-password"', field), field
         assert "onpaste" not in field
+    kept = [field for path in TEMPLATES for field in re.findall(r"<input[^>]+password[^>]*>", path.read_text())]
+    assert len(kept) >= 8
+    assert [field for field in kept if 'type="password"' not in field or "-password" not in field] == []
     assert not [path.name for path in SCRIPTS if re.search(r"paste|autocomplete", path.read_text())]
 
 
@@ -122,6 +133,31 @@ async def test_a_new_password_by_a_link_does_not_go_round_the_one_time_codes(
         assert (await client.post("/api/v1/password-links", json=new)).status_code == 204
         alone = {"name": "viewer", "password": new["new_password"]}
         assert "one-time code" in (await client.post("/api/v1/tokens", json=alone)).json()["detail"]
+
+
+async def test_who_lost_a_telephone_is_asked_for_no_codes_and_signed_in_nowhere(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    from central.people.totp import STEP_S, code_at
+    from tests.central.people.test_elsewhere import bytes_of
+
+    await people(engine)
+    clock = Clock()
+    async with central(settings, clock) as client:
+        theirs, admin = await bearer(client), await bearer(client, "admin")
+        shown = await client.post("/api/v1/users/me/second-factor", json={"password": PASSWORD}, headers=theirs)
+        code = code_at(bytes_of(shown.json()["secret"]), int(clock().timestamp()) // STEP_S)
+        await client.post("/api/v1/users/me/second-factor/confirm", json={"code": code}, headers=theirs)
+        user_id = (await client.get("/api/v1/users/me", headers=theirs)).json()["id"]
+        gone = f"/api/v1/users/{user_id}/second-factor/remove"
+        alone = {"name": "viewer", "password": PASSWORD}
+        assert (await client.post("/api/v1/tokens", json=alone)).status_code == 401
+        assert (await client.post(gone, json={"reason": "it fell into the sink"}, headers=admin)).status_code == 204
+        assert (await client.get("/api/v1/users/me", headers=theirs)).status_code == 401
+        assert (await client.post("/api/v1/tokens", json=alone)).status_code == 201
+        trail = (await client.get("/api/v1/audit", headers=admin)).text
+        assert "it fell into the sink" in trail
+    assert "*A lost telephone:*" in (ROOT / "docs" / "operations.md").read_text()
 
 
 async def test_an_administrator_signs_somebody_out_everywhere(engine: AsyncEngine, settings: Settings) -> None:

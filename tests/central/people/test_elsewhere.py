@@ -109,6 +109,20 @@ async def test_who_was_made_here_is_linked_by_an_address_that_is_proved(
     ]
 
 
+async def test_the_tokens_of_the_provider_stay_at_central(
+    engine: AsyncEngine, client: Client, provider: Provider
+) -> None:
+    await anna(engine)
+    given: list[str] = []
+    provider.token = lambda token: given.append(token) or token  # type: ignore[func-returns-value]
+    answer = await there_and_back(client, provider)
+    assert await is_in(client)
+    assert len(given) == 1
+    for said in (answer.text, str(answer.headers), str(dict(client.cookies))):
+        assert given[0].split(".")[1] not in said
+        assert "access_token" not in said
+
+
 async def test_who_is_linked_comes_in_whatever_the_address_is_now(
     engine: AsyncEngine, client: Client, provider: Provider
 ) -> None:
