@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central.db import CHUNK
 from central.people.sites import Sites
 from central.tables import changes, changes_tip, run_records
 
@@ -55,6 +56,18 @@ async def news_of_runs(connection: AsyncConnection, kind: Kind, run_ids: Sequenc
     found = await connection.execute(select(*columns).where(run_records.c.run_id.in_(run_ids)))
     known = {row.run_id: row for row in found}
     return [News(kind=kind, **known[run_id]._mapping) for run_id in run_ids]
+
+
+async def news_of_plates(connection: AsyncConnection, kind: Kind, plate_ids: Sequence[str]) -> list[News]:
+    """The same news of every run of these plates that is not void, by run."""
+    columns = (run_records.c.run_id, run_records.c.site_id, run_records.c.plate_id, run_records.c.revision)
+    news = []
+    for at in range(0, len(plate_ids), CHUNK):
+        query = select(*columns).where(
+            run_records.c.plate_id.in_(plate_ids[at : at + CHUNK]), run_records.c.voided_at.is_(None)
+        )
+        news += [News(kind=kind, **row._mapping) for row in await connection.execute(query.order_by(columns[0]))]
+    return news
 
 
 async def announce(connection: AsyncConnection, news: Sequence[News], now: datetime) -> None:

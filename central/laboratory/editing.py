@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from central.audit.chain import Actor, Change, Entry, record
 from central.audit.queries import history_of
 from central.db import transaction
+from central.deliveries.changes import announce, news_of_plates
 from central.laboratory.comparing import OPEN
 from central.laboratory.fields import LAB_ID, OF_PLATE, OF_SUBMISSION, OF_TEST, value_of
 from central.laboratory.known import hold_site, known, placements_of, profile_names
@@ -126,6 +127,7 @@ async def place(
         shown = {"rows": {name: placed and placed.words for name, placed in new.items()}, **values}
         changed = Change("plate.place", "plate", plate_id, row.site_id, {"rows": old}, shown, reason)
         await record(connection, actor, [changed], now)
+        await announce(connection, await news_of_plates(connection, "run.changed", [plate_id]), now)
     return seen + 1
 
 
@@ -196,6 +198,8 @@ async def void(
             await connection.execute(move.values(state=state.value, revision=each.revision + 1))
             changes.append(_voided("plate", each, each.revision + 1, reason, each.state))
         await record(connection, actor, changes, now)
+        news = await news_of_plates(connection, "run.voided", [each.id for each in going])
+        await announce(connection, news, now)
     return seen + 1
 
 

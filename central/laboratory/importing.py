@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
 from central.db import reading, transaction
-from central.deliveries.changes import announce, news_of_runs
+from central.deliveries.changes import announce, news_of_plates, news_of_runs
 from central.laboratory.comparing import ConflictError, Preview, Step, compare
 from central.laboratory.fields import Fields
 from central.laboratory.known import Known, KnownPlate, hold_site, known
@@ -77,6 +77,7 @@ async def put_here(
     matched = await match_waiting(connection, site_id, writer.new_plates, now)
     await record(connection, actor, [*writer.changes, *matched], now)
     news = await news_of_runs(connection, "run.matched", [change.object_id for change in matched])
+    news += await news_of_plates(connection, "run.changed", writer.held_plates)
     await announce(connection, news, now)
     return seen
 
@@ -92,6 +93,7 @@ class _Writer:
         self.updates: list[tuple[Any, str, dict[str, Any]]] = []
         self.changes: list[Change] = []
         self.new_plates: list[str] = []
+        self.held_plates: list[str] = []  # plates that were there and got sera: what was read of them says more now
 
     def add(self, wanted: SubmissionPlan) -> None:
         held = self.there.submissions.get(wanted.name)
@@ -136,6 +138,7 @@ class _Writer:
             if new and held.state is PlateState.REGISTERED:
                 values["state"] = after(held.state, PlateEvent.PLATE).value
             self._fill("plate", plates, held, wanted.fields | values, rows=words)
+            self.held_plates += [plate_id] if new else []
         for row, placed in new.items():
             serum = None if placed.serum is None else self._serum(submission, submission_id, placed.serum)
             control = None if placed.control is None else self.there.control_sera[placed.control, placed.lot or ""]

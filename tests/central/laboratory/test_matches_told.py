@@ -8,11 +8,11 @@ from central.audit.chain import COMMAND
 from central.db import reading, transaction
 from central.deliveries.changes import changes_after
 from central.intake.ingest import ingest
-from central.laboratory import importing, unmatched
+from central.laboratory import editing, importing, unmatched
 from central.laboratory.sheets import lines_of
 from central.laboratory.worklist import parse
 from central.people.sites import EVERY_SITE
-from central.tables import plates, sites
+from central.tables import plates, sites, submissions, tests
 from tests.central.wire import enrol, make_delivery
 from tests.make import NOON, make_reading_id
 
@@ -57,3 +57,17 @@ async def test_a_persons_word_is_told_and_so_is_taking_it_back(engine: AsyncEngi
     await unmatched.say_plate(engine, RUN, plate, sites=EVERY_SITE, actor=COMMAND, now=NOON, reason=why)
     await unmatched.take_back(engine, RUN, sites=EVERY_SITE, actor=COMMAND, now=NOON, reason=why)
     assert await told(engine) == [("run.matched", RUN, plate, 2), ("run.changed", RUN, None, 3)]
+
+
+@pytest.mark.parametrize("kind", ["plate", "test", "submission"])
+async def test_runs_that_count_no_more_with_their_plate_are_told(engine: AsyncEngine, kind: str) -> None:
+    await enrol(engine)
+    await ingest(engine, [make_delivery(1)], now=NOON)
+    table = {"plate": plates, "test": tests, "submission": submissions}[kind]
+    async with reading(engine) as connection:
+        thing = str(await connection.scalar(select(table.c.id)))
+        plate = str(await connection.scalar(select(plates.c.id)))
+    await editing.void(
+        engine, kind, thing, seen=1, sites=EVERY_SITE, actor=COMMAND, now=NOON, reason="the sera were mixed up"
+    )
+    assert await told(engine) == [("run.voided", RUN, plate, 1)]

@@ -8,13 +8,18 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from central.assays.sera import NewSerum, add_serum
+from central.audit.chain import COMMAND
 from central.db import reading, transaction
 from central.intake.ingest import ingest
+from central.laboratory import editing, importing
+from central.laboratory.sheets import lines_of
+from central.laboratory.worklist import parse
 from central.people.sites import EVERY_SITE, Sites
 from central.results.figures import catch_up, follow, quality_of
 from central.results.quality import Figures, Letter, figures_of, periods, start_of
 from central.review.corrections import Action, Step
-from central.tables import figures_tip, run_figures
+from central.tables import figures_tip, plates, run_figures
 from protocol.messages import CalibrationUsed
 from tests.central.review.reviews import RUN, override, people, read_plate, say, withhold
 from tests.central.wire import enrol, make_delivery
@@ -175,3 +180,20 @@ async def test_what_reviewers_make_of_a_run_is_in_its_figures_and_a_void_run_say
     await follow(engine)
     found = (await rows(engine))[RUN]
     assert (found.judged, found.withheld, found.high) == (0, 0, 8)
+
+
+async def test_a_control_that_is_named_after_the_plate_was_read_is_judged(engine: AsyncEngine) -> None:
+    await read_plate(engine)
+    await follow(engine)
+    assert (await rows(engine))[RUN].controls_failed is None
+    serum = NewSerum(site_id="main", name="POS", lot="L1", kind="positive", profile="hi-96", expected_log2=2)
+    await add_serum(engine, serum, sites_seen=EVERY_SITE, actor=COMMAND, now=NOON)
+    wanted = parse(lines_of(b"submission,test,plate,row,control,control_lot\nS-1001,NDV,1,A,POS,L1\n"))
+    await importing.put(engine, "main", wanted, actor=COMMAND, origin="worklist", now=NOON)
+    await follow(engine)
+    assert "POS" in ((await rows(engine))[RUN].controls_failed or "")
+    async with reading(engine) as connection:
+        plate = (await connection.execute(select(plates))).one()
+    await editing.place(engine, plate.id, {"A": None}, seen=plate.revision, sites=EVERY_SITE, actor=COMMAND, now=NOON)
+    await follow(engine)
+    assert (await rows(engine))[RUN].controls_failed is None
