@@ -6,6 +6,8 @@ broth microdilution (docs/decisions/0011-assays-beyond-hi.md says which rule is 
 
 from typing import Final
 
+import msgspec
+
 from protocol.assay import (
     AssayProfile,
     Call,
@@ -80,7 +82,7 @@ _LEAST_WITHIN_ONE: Final = 0.75
 _HI: Final = (
     AssayProfile(
         name="hi-96",
-        version=1,
+        version=2,
         title="Haemagglutination inhibition, 12 dilutions per row",
         plate_format=96,
         series=_rows(12),
@@ -88,7 +90,7 @@ _HI: Final = (
     ),
     AssayProfile(
         name="hi-96-serum-control",
-        version=1,
+        version=2,
         title="Haemagglutination inhibition, 11 dilutions per row, serum control in column 12",
         plate_format=96,
         series=_rows(11),
@@ -192,12 +194,23 @@ _COLOUR: Final = (
 
 PROFILES: Final[dict[str, AssayProfile]] = {profile.name: profile for profile in (*_HI, _HA, *_MIC, *_COLOUR)}
 
+# A version that was shipped is never changed: runs that were accepted by it stay as they are, and readers that still
+# have it are heard.
+_EARLIER: Final = tuple(msgspec.structs.replace(profile, version=1, least_within_one=None) for profile in _HI)
+SHIPPED: Final[dict[tuple[str, int], AssayProfile]] = {
+    (profile.name, profile.version): profile for profile in (*_EARLIER, *PROFILES.values())
+}
+
 
 def profile_named(name: str, version: int | None = None) -> AssayProfile:
-    """The shipped profile of this name (and version, where given); KeyError with the names that exist."""
-    profile = PROFILES.get(name)
-    if profile is None:
+    """The shipped profile of this name, the newest or of this version; KeyError with those that exist."""
+    newest = PROFILES.get(name)
+    if newest is None:
         raise KeyError(f"unknown assay profile: {name!r} (expected one of {', '.join(sorted(PROFILES))})")
-    if version is not None and version != profile.version:
-        raise KeyError(f"unknown version of assay profile {name!r}: {version!r} (expected {profile.version})")
+    if version is None:
+        return newest
+    profile = SHIPPED.get((name, version))
+    if profile is None:
+        known = " or ".join(str(number) for of, number in SHIPPED if of == name)
+        raise KeyError(f"unknown version of assay profile {name!r}: {version!r} (expected {known})")
     return profile

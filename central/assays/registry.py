@@ -2,7 +2,7 @@
 
 A version is never changed, and those of a laboratory are numbered from 1001, so that no release of Wellread ever
 ships another profile under the number of one. Which version counts is the one that was activated last; where none
-was, the shipped one. Runs that come in from then on are interpreted by it; those that are here stay as they are.
+was, the newest shipped one. Runs that come in from then on are interpreted by it; those that are here stay as they are.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from central.audit.chain import Actor, Change, record
 from central.db import transaction
 from central.tables import profiles
 from protocol.assay import AssayProfile
-from protocol.profiles import PROFILES
+from protocol.profiles import PROFILES, SHIPPED
 from protocol.soundness import check_profile, parse_profile
 
 # Name and version of a profile.
@@ -58,8 +58,7 @@ class ProfileVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 def shipped(key: AssayKey) -> AssayProfile | None:
     """The profile of this name and version that ships with Wellread."""
-    profile = PROFILES.get(key[0])
-    return profile if profile is not None and profile.version == key[1] else None
+    return SHIPPED.get(key)
 
 
 async def assays_of(connection: AsyncConnection, keys: Iterable[AssayKey]) -> Assays:
@@ -175,15 +174,15 @@ async def list_versions(connection: AsyncConnection) -> tuple[ProfileVersion, ..
         (row.name, row.version): _version(row._mapping, active=active.get(row.name) == row.version)
         for row in await connection.execute(query)
     }
-    for name, profile in PROFILES.items():
-        if (name, profile.version) not in found:
-            found[name, profile.version] = ProfileVersion(
+    for (name, number), profile in SHIPPED.items():
+        if (name, number) not in found:
+            found[name, number] = ProfileVersion(
                 name=name,
-                version=profile.version,
+                version=number,
                 title=profile.title,
                 digest=digest_of(profile),
                 shipped=True,
-                active=active[name] == profile.version,
+                active=active[name] == number,
             )
     return tuple(found[key] for key in sorted(found))
 

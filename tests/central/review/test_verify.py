@@ -99,7 +99,7 @@ class Laboratory:
     async def interpret(self, run_id: str, who: str) -> None:
         """A run by the other version of its profile."""
         run = (await dossier(self.engine, run_id)).run
-        version, actor = (1001 if run.assay.version == 1 else 1), Actor("person", who)
+        version, actor = (1001 if run.assay.version == HI.version else HI.version), Actor("person", who)
         seen: dict[str, Any] = {"seen": run.revision, "sites": EVERY_SITE, "user_id": who, "actor": actor, "now": NOON}
         await interpret(self.engine, run_id, version, **seen)
         self.done["interpreted"] += 1
