@@ -1,7 +1,7 @@
 """`/api/v1/deliveries`: how far each file has come, what is different in it, and whether it arrived."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -171,7 +171,7 @@ async def post_acknowledge(request: CentralRequest, parts: Wired, delivery_id: I
     access=OPERATORS.with_key("deliveries:write"),
     status_code=204,
     summary="Try a failed delivery again",
-    description="From where it stopped. 409 for one that has not failed.",
+    description="From where it stopped. 409 for one that has not failed, or that a newer revision stands for.",
 )
 async def post_retry(request: CentralRequest, parts: Wired, delivery_id: IdPath) -> None:
     """Again."""
@@ -201,10 +201,11 @@ def cursor_of(text: str) -> tuple[datetime, str]:
     """(created_at, id) of the last one seen; 400 where it is none of ours."""
     at, _, delivery_id = text.rpartition("_")
     try:
-        moment = datetime.fromisoformat(at.replace(" ", "+"))
-    except ValueError as error:
+        said = datetime.fromisoformat(at.replace(" ", "+"))
+        moment = None if said.tzinfo is None else said.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ProblemError(400, f"before {text[:80]!r} (expected `next` of the page before)") from error
-    if moment.tzinfo is None:
+    if moment is None:
         raise ProblemError(400, f"before {text[:80]!r} (expected `next` of the page before)")
     return moment, delivery_id
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import SYSTEM
-from central.db import DATABASE_ERRORS, transaction
+from central.db import DATABASE_ERRORS, reading, transaction
 from central.deliveries.arrival import follow
 from central.deliveries.differences import Made, in_words
 from central.deliveries.render import RenderError
@@ -49,6 +49,8 @@ _WORK: Final = (*OPEN, DeliveryState.PLACED)
 
 # A delivery's file from the database: in the transaction that keeps it.
 Generate = Callable[[AsyncConnection, Row[Any]], Awaitable[Made]]
+# Whether what it was made of still holds: RenderError where it does not.
+Check = Callable[[AsyncConnection, Row[Any]], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Worker:
     chance: Callable[[], float]
     generate: Generate
     target: Callable[[Row[Any]], Awaitable[Target]]
+    check: Check
 
 
 async def work(engine: AsyncEngine, worker: Worker) -> int:
@@ -76,7 +79,7 @@ async def work(engine: AsyncEngine, worker: Worker) -> int:
 async def _lease(engine: AsyncEngine, worker: Worker) -> list[str]:
     now = worker.now()
     free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until < now)
-    is_due = (deliveries.c.state.in_([state.value for state in _WORK]), deliveries.c.due_at <= now, free)
+    is_due = (deliveries.c.state.in_([state.value for state in _WORK]), deliveries.c.due_at <= now, free, _in_turn())
     order = deliveries.c.due_at, deliveries.c.id
     turn = func.row_number().over(partition_by=deliveries.c.rule_id, order_by=order).label("turn")
     queue = select(deliveries.c.id, deliveries.c.due_at, turn).where(*is_due).subquery()
@@ -89,6 +92,17 @@ async def _lease(engine: AsyncEngine, worker: Worker) -> list[str]:
         lease = {"leased_by": worker.name, "leased_until": now + LEASE}
         await connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(lease))
     return ids
+
+
+def _in_turn() -> ColumnElement[bool]:
+    """No earlier revision is being placed: what it corrects must not come after a correction."""
+    earlier = deliveries.alias("earlier")
+    return ~exists().where(
+        earlier.c.rule_id == deliveries.c.rule_id,
+        earlier.c.subject_id == deliveries.c.subject_id,
+        earlier.c.revision < deliveries.c.revision,
+        earlier.c.state == DeliveryState.PLACING.value,
+    )
 
 
 async def _bring_on(engine: AsyncEngine, worker: Worker, delivery_id: str) -> None:
@@ -119,6 +133,9 @@ async def _step(engine: AsyncEngine, worker: Worker, row: Row[Any]) -> bool:
         case DeliveryState.PENDING:
             return await _generated(engine, worker, row)
         case DeliveryState.GENERATED:
+            # A place may have been away for hours since the file was made.
+            async with reading(engine) as connection:
+                await worker.check(connection, row)
             place = await (await worker.target(row)).prepare(_file(row))
             return await _moved(engine, worker, row, DeliveryEvent.BEGIN, place=place)
         case DeliveryState.PLACING:

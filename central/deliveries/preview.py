@@ -60,7 +60,7 @@ async def preview(
     if not dossiers:
         raise RenderError("none of its plates has a run (expected at least one)")
     results = await collect(connection, dossiers, test, at=now, revision=1)
-    left_out = [*_plates_left_out(rows, dossiers), *_left_out(dialect, results, dossiers)]
+    left_out = [*_plates_left_out(rows, dossiers), *_left_out(dialect, results.valid(), dossiers)]
     return Preview(render(dialect, results), tuple(left_out), tuple(_against(rows, dossiers)))
 
 
@@ -137,6 +137,7 @@ def _against(rows: Sequence[Row[Any]], dossiers: Sequence[Dossier]) -> Iterator[
     for one in dossiers:
         if not one.run.current:
             yield f"run {one.run.id} does not speak for its plate (expected the newest that is not void)"
+        yield from (f"a control of {_title(one.run.test, one.run.plate_number)} failed: {said}" for said in one.failed)
 
 
 def _left_out(dialect: Dialect, results: Results, dossiers: Sequence[Dossier]) -> Iterator[LeftOut]:
@@ -160,6 +161,8 @@ def _left_out(dialect: Dialect, results: Results, dossiers: Sequence[Dossier]) -
 def _why(row: str, plate: PlateResult, dossier: Dossier) -> str:
     if row in dossier.run.not_reportable:
         return "a reviewer set it not reportable"
+    if dossier.failed:
+        return "a control of the plate failed"
     flags = next((", ".join(each.flags) for each in plate.rows if each.row == row and each.flags), "")
     return f"it has no endpoint ({flags})" if flags else "it has no endpoint"
 

@@ -47,6 +47,7 @@ def render(dialect: Dialect, results: Results) -> Rendered:
     """The file of these results; RenderError where the dialect cannot say them, or refuses what is missing."""
     if not results.plates:
         raise RenderError(f"no plate of submission {results.submission!r} has a run (expected at least one)")
+    results = results.valid()
     left_out = results.without_result()
     if left_out and dialect.missing == "refuse":
         raise RenderError(f"without a result: {', '.join(left_out)} (dialect {dialect.name!r} refuses what is missing)")

@@ -102,6 +102,10 @@ class PlateResult(msgspec.Struct, frozen=True, kw_only=True):
         return censor, int(text.rpartition(":")[2])
 
 
+def _without_results(plate: PlateResult) -> PlateResult:
+    return msgspec.structs.replace(plate, rows=tuple(msgspec.structs.replace(row, endpoint=None) for row in plate.rows))
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """A submission, or one test of it: its plates, and when the file is made. `revision` counts its files."""
 
@@ -110,6 +114,11 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     plates: tuple[PlateResult, ...]
     at: datetime
     revision: int = 1
+
+    def valid(self) -> "Results":
+        """The same, but a serum of a plate whose controls failed has no result, whatever was seen in its row."""
+        plates = (_without_results(plate) if plate.status == "invalid" else plate for plate in self.plates)
+        return msgspec.structs.replace(self, plates=tuple(plates))
 
     def distribution(self) -> dict[int, int]:
         """How many sera have their endpoint at 0, 1, …; those without one are in no count."""

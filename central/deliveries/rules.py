@@ -7,6 +7,7 @@ new name that supersedes the one before.
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -77,14 +78,34 @@ async def raise_one(
 async def generate(connection: AsyncConnection, row: Row[Any]) -> Made:
     """The file of a delivery: of what is approved now. RenderError where that is not what it was made for."""
     rule = (await connection.execute(select(delivery_rules).where(delivery_rules.c.id == row.rule_id))).one()
-    dossiers = await dossiers_of(connection, row.subject_kind, row.subject_id)
-    if subject_sha256(dossiers) != row.record_sha256:
-        raise RenderError("it was changed since it was approved (expected another approval, which makes another file)")
+    dossiers = await valid(connection, row)
     title = await title_of(connection, row.subject_kind, row.subject_id)
     assert title is not None, f"{row.subject_kind} {row.subject_id} of delivery {row.id} is gone"
     results = await collect(connection, dossiers, title[1], at=row.created_at, revision=row.revision)
-    said = said_of(results)
-    return Made(render(msgspec.convert(rule.dialect, Dialect), results), said, await _changed(connection, row, said))
+    said, dialect = said_of(results), _named(msgspec.convert(rule.dialect, Dialect), row.subject_kind)
+    return Made(render(dialect, results), said, await _changed(connection, row, said))
+
+
+def _named(dialect: Dialect, of: Subject) -> Dialect:
+    """Plates that are approved together have names of their own, also where the dialect's is that of a submission."""
+    name = PurePosixPath(dialect.file_name)
+    if of != "plate" or "{plate_number}" in dialect.file_name or "{run_id}" in dialect.file_name:
+        return dialect
+    return msgspec.structs.replace(dialect, file_name=f"{name.stem}_{{plate_number}}{name.suffix}")
+
+
+async def valid(connection: AsyncConnection, row: Row[Any]) -> tuple[Dossier, ...]:
+    """What a delivery is of, as it was approved. RenderError where it was changed since, or a control fails by now.
+
+    What is expected of a control serum may be set after the approval, so its plates are judged again here.
+    """
+    dossiers = await dossiers_of(connection, row.subject_kind, row.subject_id)
+    if subject_sha256(dossiers) != row.record_sha256:
+        raise RenderError("it was changed since it was approved (expected another approval, which makes another file)")
+    failed = [f"{one.run.test}, plate {one.run.plate_number}: {said}" for one in dossiers for said in one.failed]
+    if failed:
+        raise RenderError(f"controls that fail by now: {'; '.join(failed)} (no titre of such a plate is sent)")
+    return dossiers
 
 
 async def _changed(connection: AsyncConnection, row: Row[Any], said: Said) -> Differences | None:

@@ -16,7 +16,7 @@ from central.db import DATABASE_ERRORS, reading
 from central.deliveries.editing import Desk
 from central.deliveries.outbox import Worker, work
 from central.deliveries.places import PlaceError, target_of
-from central.deliveries.rules import generate
+from central.deliveries.rules import generate, valid
 from central.deliveries.targets.target import Target, TargetError
 from central.fleet.broker_child import cancelled
 from central.seal import SealError
@@ -39,6 +39,7 @@ async def deliveries_running(desk: Desk, now: Callable[[], datetime]) -> AsyncIt
         chance=random.random,
         generate=generate,
         target=lambda row: _target(desk, row),
+        check=valid,
     )
     task = asyncio.create_task(_deliver(desk.engine, worker), name="deliveries")
     try:

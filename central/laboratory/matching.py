@@ -68,7 +68,7 @@ async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[st
         )
     await connection.execute(insert(run_records), records)
     await raise_alarms(connection, [*alarms, *await _alarms_of(connection, read)], now)
-    await _move(connection, {(plate.id, plate.state) for _, _, plate in read}, PlateEvent.READ)
+    await _move(connection, {plate.id for _, _, plate in read}, PlateEvent.READ)
 
 
 async def match_waiting(
@@ -116,15 +116,14 @@ async def arrived(connection: AsyncConnection, site_id: str, found: Sequence[Map
     by_id = {row.id: Fit(row.id, PlateState(row.state), row.profile) for row in await connection.execute(query)}
     read = [(site_id, row, by_id[row["plate_id"]]) for row in found]
     await raise_alarms(connection, await _alarms_of(connection, read), now)
-    await _move(connection, {(plate.id, plate.state) for plate in by_id.values()}, PlateEvent.READ)
+    await _move(connection, by_id, PlateEvent.READ)
 
 
 async def left(connection: AsyncConnection, plate_id: str) -> None:
     """A run is of this plate no longer: where no other one is, the plate is as if it had not been read."""
     others = select(run_records.c.run_id).where(run_records.c.plate_id == plate_id, run_records.c.voided_at.is_(None))
     if await connection.scalar(others.limit(1)) is None:
-        state = await connection.scalar(select(plates.c.state).where(plates.c.id == plate_id))
-        await _move(connection, {(plate_id, str(state))}, PlateEvent.UNREAD)
+        await _move(connection, [plate_id], PlateEvent.UNREAD)
 
 
 async def _alarms_of(connection: AsyncConnection, read: Sequence[tuple[str, Mapping[Any, Any], Fit]]) -> list[Alarm]:
@@ -252,16 +251,22 @@ async def _ids(connection: AsyncConnection, table: Any, keys: set[tuple[str, ...
     return {(row.site_id, row.name): row.id for row in await connection.execute(query)}
 
 
-async def _move(connection: AsyncConnection, known: Iterable[tuple[str, str]], event: PlateEvent) -> None:
-    """These plates, (id, state), to where the event brings them; one that is void stays so."""
+async def _move(connection: AsyncConnection, plate_ids: Iterable[str], event: PlateEvent) -> None:
+    """These plates to where the event brings them; one that is void stays so.
+
+    They are held, and looked at only then: somebody may have approved one since.
+    """
+    wanted = sorted(plate_ids)
     moves = []
-    for plate_id, state in sorted(known):
-        try:
-            target = after(PlateState(state), event)
-        except StateError:
-            continue
-        if target.value != state:
-            moves.append({"plate": plate_id, "to": target.value})
+    for at in range(0, len(wanted), CHUNK):
+        these = select(plates.c.id, plates.c.state).where(plates.c.id.in_(wanted[at : at + CHUNK]))
+        for row in await connection.execute(these.order_by(plates.c.id).with_for_update(key_share=True)):
+            try:
+                target = after(PlateState(row.state), event)
+            except StateError:
+                continue
+            if target.value != row.state:
+                moves.append({"plate": row.id, "to": target.value})
     if moves:
         move = update(plates).where(plates.c.id == bindparam("plate")).values(state=bindparam("to"))
         await connection.execute(move, moves)

@@ -80,7 +80,7 @@ def why_not(
     `reviewers` are those who corrected or accepted anything of it.
     """
     found = list(_of_plate(run, state))
-    found += [f"{check.control} ({check.where}): {check.found}, expected {check.expected}" for check in validity.failed]
+    found += in_words(validity)
     if now.open_rows:
         rows = ", ".join(now.open_rows)
         found.append(
@@ -93,6 +93,13 @@ def why_not(
     if four_eyes and approver_id in set(reviewers):
         found.append("who reviewed a run may not approve it here (four-eyes)")
     return tuple(found)
+
+
+def in_words(validity: Validity) -> tuple[str, ...]:
+    """The controls that failed: which, where, what was found and what is expected."""
+    return tuple(
+        f"{check.control} ({check.where}): {check.found}, expected {check.expected}" for check in validity.failed
+    )
 
 
 def _of_plate(run: Run, state: PlateState | None) -> Iterable[str]:

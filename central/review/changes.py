@@ -187,8 +187,8 @@ async def _move_plate(connection: AsyncConnection, plate_id: str, *, voided: boo
 
 async def move_plate(connection: AsyncConnection, plate_id: str, event: PlateEvent) -> PlateState:
     """Bring a plate to where the event brings it; one that cannot go there stays. Where it is now."""
-    row = await connection.execute(select(plates.c.state).where(plates.c.id == plate_id).with_for_update())
-    state = PlateState(row.scalar_one())
+    held = select(plates.c.state).where(plates.c.id == plate_id).with_for_update(key_share=True)
+    state = PlateState((await connection.execute(held)).scalar_one())
     try:
         target = after(state, event)
     except StateError:

@@ -12,7 +12,7 @@ from central.laboratory.states import PlateState
 from central.people.sites import EVERY_SITE, Sites
 from central.results.aggregate import Run
 from central.results.queries import get_run
-from central.review.approval import Meaning, Signature, record_sha256, signature_holds, why_not
+from central.review.approval import Meaning, Signature, in_words, record_sha256, signature_holds, why_not
 from central.review.corrections import Action, Correction, Effective, effective
 from central.tables import control_sera, corrections, placements, plates, runs, signatures, sites, users
 from protocol.assay import Call
@@ -38,6 +38,11 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True):
     def sha256(self) -> str:
         """What a signature of the run as it stands is over."""
         return record_sha256(self.run, self.digest, self.run.revision, self.corrections, self.now)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The controls that are not as they should be, in words."""
+        return in_words(self.validity)
 
     def why_not(self, approver_id: str) -> tuple[str, ...]:
         """What stands against this person's approval."""

@@ -5,7 +5,7 @@ an approval nothing may stand against it.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,7 @@ async def sign(
     UnknownRunError, StaleError or NotApprovableError, and then nothing is signed.
     """
     async with transaction(engine) as connection:
+        await _hold(connection, seen)
         if test_id is not None:
             await _check_whole(connection, test_id, seen, sites)
         dossiers = [await _taken(connection, run_id, revision, sites) for run_id, revision in sorted(seen.items())]
@@ -83,10 +84,27 @@ def plate_title(run: Run) -> str:
     return f"run {run.id}" if run.plate_id is None else f"{run.submission}, {run.test}, plate {run.plate_number}"
 
 
+async def _hold(connection: AsyncConnection, run_ids: Iterable[str]) -> None:
+    """Hold these runs, their plates and submissions until the transaction ends, always in this order.
+
+    So of two who approve the last plates of a submission at once the second sees that all are approved, and a reading
+    of one of these plates that comes meanwhile finds it approved, or is found.
+    """
+    these = run_records.c.run_id.in_(sorted(run_ids))
+    of_runs = select(run_records.c.plate_id).where(these)
+    of_plates = (
+        select(tests.c.submission_id).join(plates, plates.c.test_id == tests.c.id).where(plates.c.id.in_(of_runs))
+    )
+    for column, wanted in (
+        (submissions.c.id, submissions.c.id.in_(of_plates)),
+        (run_records.c.run_id, these),
+        (plates.c.id, plates.c.id.in_(of_runs)),
+    ):
+        await connection.execute(select(column).where(wanted).order_by(column).with_for_update(key_share=True))
+
+
 async def _taken(connection: AsyncConnection, run_id: str, seen: int, sites: Sites) -> Dossier:
-    """The run, locked, at the revision that was seen."""
-    lock = select(run_records.c.revision).where(run_records.c.run_id == run_id).with_for_update()
-    await connection.execute(lock)
+    """The run at the revision that was seen."""
     found = await get_dossier(connection, run_id, sites)
     if found is None:
         raise UnknownRunError(run_id)

@@ -195,8 +195,8 @@ Made by `python -m tests.central.deliveries.sayings` from the shipped dialects, 
 For each state, what a reader finds of that well, that row or that plate: of a plate with eight sera of 8 dilutions, of
 which well A7, row A or the whole has this state. `nothing`: no line and no cell with anything in it. `·`: this dialect
 does not speak of such a thing. `+`, `−` and `?` count wells that are inhibited, that are not, and that say nothing.
-Only in what is for people, `wells-excel` and `xlsx`, may a cell be empty. A void plate is in no file at all, and of one
-whose approval does not hold no delivery is made.
+Only in what is for people, `wells-excel` and `xlsx`, may a cell be empty. A void plate is in no file at all; one whose
+approval does not hold, or whose controls failed, is never delivered, and its wells are only seen in previews.
 
 """
 

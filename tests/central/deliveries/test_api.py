@@ -11,7 +11,7 @@ from central.audit.chain import COMMAND
 from central.db import reading, transaction
 from central.people.keys import create_key
 from central.settings import Settings
-from central.tables import audit_entries, deliveries
+from central.tables import audit_entries, deliveries, delivery_rules
 from tests.central.deliveries.test_outbox import make_delivery
 from tests.central.review.reviews import accept, dossier, read_plate, say, sign
 from tests.central.review.reviews import people as reviewers
@@ -170,3 +170,28 @@ async def test_the_pages_show_deliveries_and_take_a_rule(engine: AsyncEngine, se
         )
         assert done.status_code == 303
         assert "said by person" in (await client.get("/deliveries/d0000001-0000-4000-8000-000000000000")).text
+
+
+async def test_where_files_go_is_for_administrators_an_address_may_be_a_secret(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    await make_delivery(engine)
+    async with transaction(engine) as connection:
+        address = {"target_kind": "email", "target": {"to": "lims@lab.example"}}
+        await connection.execute(update(delivery_rules).values(address))
+    async with central(settings) as client:
+        for name, shown in (("admin", True), ("viewer", False)):
+            await sign_in(client, name)
+            page = (await client.get("/deliveries")).text
+            assert ("email" in page, "lims@lab.example" in page) == (True, shown)
+
+
+async def test_a_page_before_the_beginning_of_time_is_empty_or_refused(engine: AsyncEngine, settings: Settings) -> None:
+    await people(engine)
+    async with central(settings) as client:
+        headers = await bearer(client)
+        for at in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
+            query = {"before": f"{at}_d0000001-0000-4000-8000-000000000000"}
+            answer = await client.get("/api/v1/deliveries", params=query, headers=headers)
+            assert answer.status_code in (200, 400), answer.text

@@ -14,7 +14,7 @@ from central.db import reading, transaction
 from central.deliveries import editing
 from central.deliveries.changes import changes_after
 from central.deliveries.outbox import Worker, work
-from central.deliveries.rules import generate, raise_one
+from central.deliveries.rules import generate, raise_one, valid
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.target import Outgoing, Place, Target, TargetError
 from central.people.sites import EVERY_SITE
@@ -186,7 +186,7 @@ async def test_the_feed_tells_of_each_step_once(engine: AsyncEngine, tmp_path: P
 
     async def step() -> None:
         clock.tick(200)
-        await work(engine, Worker(f"w{clock.at}", clock, lambda: 0.5, generate, where))
+        await work(engine, Worker(f"w{clock.at}", clock, lambda: 0.5, generate, where, valid))
 
     await step()
     for file in tmp_path.glob("titres*"):

@@ -41,7 +41,10 @@ def worker(clock: Clock, targets: dict[str, Target]) -> Worker:
     async def where(row: Row[Any]) -> Target:
         return targets[row.rule_id]
 
-    return Worker(f"w{clock.at}", clock, lambda: 0.5, generate, where)
+    async def holds(_: AsyncConnection, __: Row[Any]) -> None:
+        """Nothing was changed."""
+
+    return Worker(f"w{clock.at}", clock, lambda: 0.5, generate, where, holds)
 
 
 async def two_rules(engine: AsyncEngine, waiting: int = 1) -> None:

@@ -19,7 +19,8 @@ from central.deliveries.dialect import Dialect, shipped
 from central.people.access import operations
 from central.people.keys import create_key
 from central.settings import Settings
-from tests.central.review.reviews import accept, override, people, read_plate, say, sign, withhold
+from tests.central.deliveries.test_at_once import with_control
+from tests.central.review.reviews import accept, dossier, override, people, read_plate, say, sign, withhold
 from tests.central.web import serving
 from tests.make import NOON, make_wells
 
@@ -71,6 +72,22 @@ async def test_the_program_on_the_page_gets_each_approved_titre_once(
         again = (await pull(url, key, folder))[len(first) :]
         assert [line.split(",")[5:7] for line in again] == [["A", "5"], *([row, "6"] for row in "BCDEFG")]
         assert {line.split(",")[0] for line in again} == {run_id}
+
+
+async def test_the_program_on_the_page_writes_no_control_serum_and_nothing_that_was_changed_since(
+    engine: AsyncEngine, settings: Settings, tmp_path: Path
+) -> None:
+    await with_control(engine)
+    _, key = await create_key(
+        engine, title="LIMS", site_id="main", scopes=["results:read"], expires_at=NOON + timedelta(days=1),
+        actor=COMMAND, now=NOON,
+    )  # fmt: skip
+    async with serving(settings) as (url, _):
+        (there := tmp_path / "there").mkdir()
+        assert [line.split(",")[5] for line in await pull(url, key, there)] == list("BCDEFGH")
+        await say(engine, (await dossier(engine)).signatures[0].user_id, override("B6"))
+        (late := tmp_path / "late").mkdir()
+        assert await pull(url, key, late) == []
 
 
 def test_the_program_on_the_page_has_forty_lines() -> None:

@@ -68,7 +68,10 @@ def worker(clock: Clock, target: Target) -> Worker:
     async def where(_: Row[Any]) -> Target:
         return target
 
-    return Worker(f"worker-{next(_names)}", clock, lambda: 0.5, generate, where)
+    async def holds(_: AsyncConnection, __: Row[Any]) -> None:
+        """Nothing was changed."""
+
+    return Worker(f"worker-{next(_names)}", clock, lambda: 0.5, generate, where, holds)
 
 
 async def states(engine: AsyncEngine) -> list[tuple[str, str | None]]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from central.db import reading, transaction
 from central.deliveries.dialect import shipped
 from central.deliveries.outbox import Worker, work
-from central.deliveries.rules import generate, raise_one
+from central.deliveries.rules import generate, raise_one, valid
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.target import Target
 from central.tables import deliveries, delivery_rules
@@ -44,7 +44,7 @@ async def deliver(engine: AsyncEngine, folder: Path, clock: Clock) -> None:
         return Folder(folder)
 
     clock.tick(100)
-    await work(engine, Worker(f"w{clock.at}", clock, lambda: 0.5, generate, where))
+    await work(engine, Worker(f"w{clock.at}", clock, lambda: 0.5, generate, where, valid))
 
 
 async def approved(engine: AsyncEngine, rita: str) -> int:

@@ -101,3 +101,13 @@ def test_the_page_says_what_the_dialects_say() -> None:
 
 def test_a_plate_is_a_state_of_its_own() -> None:
     assert all(isinstance(plate, PlateResult) for plate in STATES.values())
+
+
+@pytest.mark.parametrize("dialect", [d for d in shipped().values() if "row" in levels(d)], ids=lambda d: d.name)
+def test_no_titre_is_said_of_a_plate_whose_controls_failed(dialect: Dialect) -> None:
+    found = said(dialect, STATES["plate: invalid"])
+    if dialect.reader == "people":
+        assert isinstance(found, dict)
+        assert (found["titre"], found["titre_log2"], found["censor"]) == ("", "", "")
+    else:
+        assert found in (NOTHING, "refused", {})  # the last: no serum is in any count
