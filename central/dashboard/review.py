@@ -208,8 +208,8 @@ def run_context(found: Dossier, names: dict[str, str]) -> dict[str, Any]:
     now, run = found.now, found.run
     shown = msgspec.structs.replace(found.reading, wells=now.wells)
     rows = {
-        line.row: {"open": line.row in now.open_rows, "doubtful": is_doubtful(run.endpoints[line.row])}
-        for line in endpoint_lines(run)
+        row: {"open": row in now.open_rows, "doubtful": is_doubtful(one), "uncertain": "uncertain" in one.flags}
+        for row, one in run.endpoints.items()
     }
     return {
         "run": run_line(run),

@@ -117,7 +117,8 @@ def row_line(row: str, endpoint: RowEndpoint, profile: AssayProfile) -> RowLine:
     """One serum of a run in a list."""
     k = endpoint.reported(profile)
     if k is None:
-        return RowLine(row, "–", "unread", f"row {row}: not read")
+        why = "uncertain, no titre is given" if "uncertain" in endpoint.flags else "not read"
+        return RowLine(row, "–", "unread", f"row {row}: {why}")
     if profile.reports == "mic":
         result = result_text(row, k, profile)
         return RowLine(
@@ -141,7 +142,7 @@ def endpoint_lines(run: Run) -> tuple[EndpointLine, ...]:
                 row=row,
                 last_flowing=_number(endpoint.first_rule(profile)),
                 step_fit=_number(endpoint.step_fit),
-                titre=result_text(row, k, profile),
+                titre="uncertain" if "uncertain" in endpoint.flags else result_text(row, k, profile),
                 grade=endpoint.grade,
                 margin="–" if endpoint.margin_ln is None else f"{endpoint.margin_ln:.1f}",
                 flags=tuple((ROW_FLAGS | ROW_FLAGS_OF.get(profile.reports, {}))[flag] for flag in endpoint.flags),

@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.settings import Settings
+from protocol.assay import Call
+from protocol.messages import Well
 from tests.central.review.reviews import RUN, doubtful, plate_state, read_plate
 from tests.central.web import PASSWORD, Client, bearer, central, csrf_token, people, sign_in
-from tests.make import make_reading_id
+from tests.make import make_reading_id, make_wells
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +111,26 @@ async def test_a_page_without_scripts_overrides_accepts_and_signs(engine: AsyncE
         signed = await client.post(f"/review/{RUN}/sign", data=proof, follow_redirects=False)
         assert (signed.status_code, await plate_state(engine)) == (303, "approved")
         assert "Approved by" in (await client.get(f"/runs/{RUN}")).text
+
+
+async def test_a_page_says_how_an_uncertain_row_gets_a_titre_and_that_accepting_gives_none(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine, "reviewer")
+    unsure = Well(Call.FLOWING, 0.55, {Call.FLOWING: 0.55, Call.PARTIAL: 0.45})
+    await read_plate(engine, wells=make_wells(5) | {"A8": unsure})
+    async with central(settings) as client:
+        await sign_in(client, "reviewer")
+        fields = {"csrf_token": await csrf_token(client), "revision": 1, "action": "accept", "reason_code": "reviewed"}
+        page = (await client.get(f"/review/{RUN}")).text
+        assert "Accept row A without a titre" in page
+        assert "override it with what you see" in page
+        assert "Accept row B without" not in page
+        accepted = await client.post(f"/review/{RUN}", data=fields | {"target": "A"}, follow_redirects=True)
+        assert ("accepted without a titre" in accepted.text, "1:256" in accepted.text) == (True, False)
+        seen = {"revision": 2, "action": "override", "target": "A8", "call": "flowing", "reason_code": "confirmed"}
+        judged = await client.post(f"/review/{RUN}", data=fields | seen, follow_redirects=True)
+        assert ("without a titre" in judged.text, "1:256" in judged.text) == (False, True)
 
 
 async def test_a_whole_test_is_approved_on_its_page(engine: AsyncEngine, settings: Settings) -> None:
