@@ -58,6 +58,7 @@ class Provider:
         self._now = now
         self._known: _Known | None = None
         self._asking = anyio.Lock()
+        self._unanswered = 0
         self._answers = anyio.CapacityLimiter(4)
         self._trust = ssl.create_default_context()
 
@@ -100,17 +101,30 @@ class Provider:
         return identity_of(token, (await self._know(afresh=known)).keys, expected, self._now())
 
     async def _know(self, afresh: _Known | None = None) -> _Known:
-        """What the provider says of itself: kept for an hour, or asked for again where `afresh` is what we have."""
+        """What the provider says of itself: kept for an hour, or asked for again where `afresh` is what we have.
+
+        Who waited while somebody else got no answer does not ask once more: a queue would wait for ever.
+        """
+        unanswered = self._unanswered
         async with self._asking:
+            if self._unanswered != unanswered:
+                raise ProviderError(f"{self.issuer} did not answer a moment ago")
             known = self._known
             if known is not None and known is not afresh and self._now() - known.at < KEPT_FOR:
                 return known
-            async with self._client() as client:
-                where = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
-                metadata = self._checked(await _document(client, "GET", where))
-                listed = await _document(client, "GET", metadata["jwks_uri"])
-            self._known = _Known(metadata, _keys(listed), self._now())
+            try:
+                self._known = await self._asked()
+            except ProviderError:
+                self._unanswered += 1
+                raise
             return self._known
+
+    async def _asked(self) -> _Known:
+        async with self._client() as client:
+            where = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
+            metadata = self._checked(await _document(client, "GET", where))
+            listed = await _document(client, "GET", metadata["jwks_uri"])
+        return _Known(metadata, _keys(listed), self._now())
 
     def _checked(self, metadata: Any) -> Mapping[str, Any]:
         if not isinstance(metadata, dict) or metadata.get("issuer") != self.issuer:
@@ -152,14 +166,15 @@ def _keys(document: Any) -> KeySet:
 
 
 async def _document(client: httpx.AsyncClient, method: str, url: str, **sent: Any) -> Any:
-    """A JSON document; ProviderError where there is none, or one without end."""
+    """A JSON document; ProviderError where there is none, or one without end, in bytes or in time."""
     content = b""
     try:
-        async with client.stream(method, url, headers={"accept": "application/json"}, **sent) as answer:
-            async for part in answer.aiter_bytes():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise ProviderError(f"{_place(url)} answers without end (expected at most {MOST_BYTES} bytes)")
+        with anyio.fail_after(TIMEOUT_S):
+            async with client.stream(method, url, headers={"accept": "application/json"}, **sent) as answer:
+                async for part in answer.aiter_bytes():
+                    content += part
+                    if len(content) > MOST_BYTES:
+                        raise ProviderError(f"{_place(url)} answers without end (expected at most {MOST_BYTES} bytes)")
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise ProviderError(f"{_place(url)} does not answer: {type(error).__name__}") from error
     if answer.status_code != 200:

@@ -1,6 +1,8 @@
 """Signing in at an OpenID provider: who is let in, who is not, and what no answer of a provider can do."""
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
@@ -10,6 +12,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import msgspec
 import pytest
@@ -18,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import COMMAND
 from central.db import reading
+from central.people import oidc
+from central.people.flow import begin
 from central.people.links import make_link
 from central.people.totp import STEP_S, code_at
 from central.people.users import UserChange, add_user, change_user
@@ -338,6 +343,37 @@ async def test_no_answer_of_a_provider_is_believed_that_is_not_the_one_asked_for
     assert page.status_code in (401, 502)
     assert "did not work" in page.text
     assert (await is_in(client), await rows(engine, identities)) == (False, [])
+
+
+async def test_a_provider_that_never_comes_to_an_end_is_left_and_not_asked_by_each_who_waits(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    asked: list[bytes] = []
+    left = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        left.set()
+
+    monkeypatch.setattr(oidc, "TIMEOUT_S", 0.5)
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        slow = oidc.Provider(f"http://127.0.0.1:{port}", CLIENT, "", "slow", now=clock)
+        with anyio.fail_after(30):
+            ways = (slow.address(begin("/", "", clock()), "https://central.example/") for _ in range(8))
+            found = await asyncio.gather(*ways, return_exceptions=True)
+            await left.wait()
+    assert [type(each) for each in found] == [oidc.ProviderError] * 8
+    assert len(asked) == 1
 
 
 async def test_an_answer_is_taken_once(engine: AsyncEngine, client: Client, provider: Provider) -> None:
