@@ -83,7 +83,7 @@ class RunTitresOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture, or a file that was made for somebody. `url` is null while a picture has not arrived."""
+    """A picture, or a file that was made for somebody. `url` is null where there is no picture (yet, or any more)."""
 
     kind: Literal["picture", "delivery"]
     url: str | None
@@ -91,7 +91,12 @@ class FileOut(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str | None
     sha256: str
     of: Literal["run", "plate", "test", "submission"]
-    state: Annotated[str, msgspec.Meta(description="`stored` or `missing`; of a delivery how far it has come.")]
+    state: Annotated[
+        str,
+        msgspec.Meta(
+            description="`stored`, `missing` (not here yet), `removed` (kept no longer); of a delivery its state."
+        ),
+    ]
     supersedes_id: str | None
     created_at: datetime | None
 
@@ -162,7 +167,7 @@ async def get_run_files(request: CentralRequest, parts: Wired, run_id: RunPath) 
         media_type=None if picture is None else picture.media_type,
         sha256=run.image_sha256,
         of="run",
-        state="missing" if picture is None else "stored",
+        state="removed" if run.image_removed_at is not None else "missing" if picture is None else "stored",
         supersedes_id=None,
         created_at=None if picture is None else picture.stored_at,
     )

@@ -13,7 +13,7 @@ from central.audit.chain import Actor, Change, record
 from central.db import transaction
 from central.deliveries.editing import Desk
 from central.deliveries.places import PlaceError, check_place
-from central.notices.kinds import KINDS, LONGEST_S, SHORTEST_REPEAT_S, Kind, is_high, is_low
+from central.notices.kinds import KINDS, LONGEST_S, OF_NO_DEVICE, SHORTEST_REPEAT_S, Kind, is_high, is_low
 from central.notices.letters import address_of
 from central.notices.states import STANDING
 from central.people.sites import Sites
@@ -189,6 +189,9 @@ async def _check(
         raise NoticeRefusedError(f"window_s {wanted.window_s} (expected {expected})")
     if wanted.repeat_s is not None and wanted.repeat_s < SHORTEST_REPEAT_S:
         raise NoticeRefusedError(f"repeat_s {wanted.repeat_s} (expected {SHORTEST_REPEAT_S} or more, or none)")
+    if wanted.device_id is not None and wanted.kind in OF_NO_DEVICE:
+        expected = f"none: {wanted.kind} is of no single device"
+        raise NoticeRefusedError(f"device_id {wanted.device_id!r} (expected {expected})")
     if wanted.device_id is not None:
         await _device(connection, wanted.device_id, Sites.of([site_id]))
     for user_id in wanted.recipients:

@@ -86,6 +86,9 @@ KINDS: Final[dict[Kind, KindFacts]] = {
     ),
 }  # fmt: skip
 
+# What these count is of no single device.
+OF_NO_DEVICE: Final[frozenset[Kind]] = frozenset({"delivery_failed", "alarm_open", "unmatched_waiting"})
+
 # What a rule may ask for: nothing is looked at more often than every half minute, and nobody waits for years.
 LONGEST_S: Final = 3 * 365 * _DAY
 SHORTEST_REPEAT_S: Final = 600

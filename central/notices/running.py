@@ -61,6 +61,10 @@ async def _for_ever(each: Callable[[], Awaitable[int]]) -> None:
         except DATABASE_ERRORS as error:
             log.warning("notices_wait", reason=str(error).partition("\n")[0])
             done = 0
+        except Exception:
+            # Our bug: said at every round, and tried again. A worker that ended here would tell nobody of anything.
+            log.exception("notices_failed")
+            done = 0
         if not done:
             await asyncio.sleep(ROUND_S)
 

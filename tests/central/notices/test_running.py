@@ -55,6 +55,34 @@ async def test_what_happens_is_noticed_and_counted_while_the_workers_run(engine:
     assert (counts.of(Sites.of(["main"])), counts.of(Sites.of(["other"]))) == (1, 0)
 
 
+class Stumbling(OpenCounts):
+    """Counts that cannot be made out the first time."""
+
+    stumbled = False
+
+    async def refresh(self, engine: AsyncEngine) -> None:
+        """ValueError once."""
+        if not self.stumbled:
+            self.stumbled = True
+            raise ValueError("a row that our own rules stumble over")
+        await super().refresh(engine)
+
+
+async def test_an_error_of_ours_ends_no_worker(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("central.notices.running.ROUND_S", 0.05)
+    await enrol(engine)
+    async with transaction(engine) as connection:
+        await connection.execute(update(notice_rules).values(hold_s=0))
+    clock, counts = Clock(), Stumbling()
+    clock.tick(3600)
+    watch = Watch(desk(engine), None, counts, "https://central.example", clock, hears=lambda: True)
+    async with notices_running(watch):
+        with anyio.fail_after(60):
+            while not counts.of(EVERY_SITE):
+                await asyncio.sleep(0.05)
+    assert counts.stumbled
+
+
 async def test_workers_that_are_killed_at_any_moment_open_each_notice_once_and_tell_each_person_once(
     engine: AsyncEngine, database_url: str, letterbox: tuple[int, list[str]]
 ) -> None:

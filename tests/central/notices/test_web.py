@@ -156,6 +156,19 @@ async def test_a_rule_that_cannot_be_is_refused_with_what_is_expected(
             assert said in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("kind", ["delivery_failed", "alarm_open", "unmatched_waiting"])
+async def test_a_rule_that_would_never_find_anything_at_its_device_is_refused(
+    engine: AsyncEngine, settings: Settings, kind: str
+) -> None:
+    await people(engine)
+    await runs(engine, 1)
+    wanted = {"title": "Of one bench", "kind": kind, "device_id": "bench-1"}
+    async with central(settings) as client:
+        answer = await client.post("/api/v1/notice-rules", json=wanted, headers=await bearer(client, "admin"))
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"] == f"device_id 'bench-1' (expected none: {kind} is of no single device)"
+
+
 async def test_what_is_left_out_of_a_new_rule_is_as_the_kinds_first_rule_says(
     engine: AsyncEngine, settings: Settings
 ) -> None:

@@ -203,6 +203,8 @@ async def test_an_administrator_says_how_long_and_the_run_says_that_it_is_gone(
         assert (await client.get("/api/v1/sites", headers=admin)).json()["items"][0]["picture_days"] == 90
         await keeping.remove(engine, settings.images_dir, LATER)
         run = (await client.get(f"/api/v1/runs/{RUN}", headers=admin)).json()
+        files = (await client.get(f"/api/v1/runs/{RUN}/files", headers=admin)).json()["items"]
+        assert [(each["state"], each["url"]) for each in files] == [("removed", None)]
         assert (run["image_url"], run["image_removed_at"]) == (None, LATER.isoformat().replace("+00:00", "Z"))
         forever = await client.patch(
             "/api/v1/sites/main", json={"picture_days": None}, headers=admin | {"if-match": '"2"'}
