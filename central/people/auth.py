@@ -78,7 +78,7 @@ class People:
         account = name.strip().lower()[:64]
         column = users.c.name if is_user_name(account) else None
         row, proof = await self._prove(account, column, password=password, code=code, origin=origin)
-        return await self.begin(row.id, kind, proof, origin)
+        return await self.begin(row, kind, proof, origin)
 
     async def sign_in_with_code(self, *, ticket: str, code: str, kind: Kind, origin: Origin) -> SignedIn:
         """A session for whom CodeNeededError gave this ticket."""
@@ -91,13 +91,13 @@ class People:
         self._charge(row.name, origin)
         await self._use_code(row, code, origin)
         self._throttle.succeeded(row.name, origin.address)
-        return await self.begin(row.id, kind, "oidc+totp" if claims.session_id == "oidc" else "password+totp", origin)
+        return await self.begin(row, kind, "oidc+totp" if claims.session_id == "oidc" else "password+totp", origin)
 
     async def sign_in_elsewhere(self, row: Row[Any], origin: Origin) -> SignedIn:
         """A page's session for whom a provider knows; CodeNeededError where the person has one-time codes."""
         if row.totp_confirmed_at is not None:
             raise CodeNeededError(self._ticket(row.id, "oidc"))
-        return await self.begin(row.id, "pages", "oidc", origin)
+        return await self.begin(row, "pages", "oidc", origin)
 
     async def prove(self, person: Person, *, password: str, code: str | None, origin: Origin) -> Proof:
         """Prove once more that it is this person; NotSignedInError or TooManyTriesError otherwise."""
@@ -106,10 +106,16 @@ class People:
         _, proof = await self._prove(person.name, users.c.id, person.id, password=password, code=code, origin=origin)
         return proof
 
-    async def begin(self, user_id: str, kind: Kind, proof: Proof, origin: Origin) -> SignedIn:
-        """A session for somebody who proved who it is."""
-        now = self._now()
+    async def begin(self, row: Row[Any], kind: Kind, proof: Proof, origin: Origin) -> SignedIn:
+        """A session for somebody who proved who it is, by the row that was looked at; NotSignedInError if it changed.
+
+        A comparison takes its time: what ended every sign-in meanwhile, as a new password does, ends this one too.
+        """
+        now, user_id = self._now(), str(row.id)
         async with transaction(self._engine) as connection:
+            held = select(users.c.password_hash, users.c.disabled_at).where(users.c.id == user_id).with_for_update()
+            if (await connection.execute(held)).one() != (row.password_hash, None):
+                raise NotSignedInError("the account was changed at this moment (sign in again)")
             session_id = await sessions.begin(connection, user_id, kind, proved=proof, origin=origin, now=now)
             refresh_token = await refresh.first_token(connection, session_id, now) if kind == "api" else ""
             new = {"session": session_id, "kind": kind, "proved": proof}

@@ -1,5 +1,7 @@
 """Signing in and out: what a try costs, where somebody is signed in, what ends it."""
 
+import asyncio
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +18,7 @@ from central.people.callers import NotSignedInError, Origin, Person, TooManyTrie
 from central.people.sessions import live_sessions
 from central.people.throttle import FREE_TRIES
 from central.people.tokens import TokenKey
-from central.people.users import UserChange, add_user, change_user
+from central.people.users import UserChange, add_user, change_password, change_user
 from central.seal import Seal
 from central.tables import audit_entries, sessions
 from tests.central.web import PASSWORD, Clock
@@ -160,6 +162,31 @@ async def test_that_a_session_was_used_is_written_once_a_minute(
         async with reading(engine) as connection:
             seen.append(await connection.scalar(select(sessions.c.last_seen_at)))
     assert [(at - NOON).total_seconds() for at in seen if at is not None] == [0, 0, 75, 75, 75]
+
+
+@pytest.mark.parametrize("change", ["password", "disabled"])
+async def test_a_sign_in_whose_password_was_changed_while_it_was_compared_begins_nothing(
+    engine: AsyncEngine, people: People, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await anna(engine)
+    hasher, compared, changed = passwords._hasher, threading.Event(), threading.Event()
+
+    def verify(hashed: str, password: str) -> bool:
+        good = hasher.verify(hashed, password)
+        compared.set()
+        assert changed.wait(60)
+        return good
+
+    monkeypatch.setattr(passwords, "_hasher", SimpleNamespace(verify=verify, hash=hasher.hash))
+    signing_in = asyncio.create_task(sign_in(people))
+    assert await anyio.to_thread.run_sync(compared.wait, 60)
+    if change == "password":
+        await change_password(engine, person, f"{PASSWORD}, changed", actor=COMMAND, now=NOON)
+    else:
+        await change_user(engine, person.id, UserChange(disabled=True), actor=COMMAND, now=NOON)
+    changed.set()
+    with pytest.raises(NotSignedInError, match="changed at this moment"):
+        await signing_in
 
 
 @pytest.mark.parametrize("change", [UserChange(role="operator"), UserChange(disabled=True)])
