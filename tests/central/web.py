@@ -12,6 +12,7 @@ import uvicorn
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 from sqlalchemy.ext.asyncio import AsyncEngine
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from central.app import create_app
 from central.fleet.devices import BrokerAddress
@@ -67,6 +68,20 @@ async def central(settings: Settings, clock: Clock | None = None, **options: Any
     app = create_app(settings, with_ingest=False, accounts=options.pop("accounts", Accounts()), now=clock or Clock())
     async with AsyncTestClient(app, raise_server_exceptions=False, **options) as client:
         yield client
+
+
+@asynccontextmanager
+async def called_from(settings: Settings, peer: str, trusted: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    """A client of central whose requests come from this address, past the proxies that central trusts.
+
+    Central runs in the test's own event loop: its connections to PostgreSQL cannot be used from another.
+    """
+    app = create_app(settings, with_ingest=False, accounts=Accounts(), now=Clock())
+    seen: Any = ProxyHeadersMiddleware(app, trusted) if trusted else app  # as uvicorn does, with what `serve` gives it
+    async with app.lifespan():
+        transport = httpx.ASGITransport(seen, client=(peer, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://central") as client:
+            yield client
 
 
 @asynccontextmanager

@@ -1,19 +1,16 @@
 """Quotas: each caller has one of his own, an answer says what is left, and one too many is told when to come again."""
 
 from datetime import timedelta
-from typing import Any
 
-import httpx
 import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from central.audit.chain import COMMAND
 from central.people.keys import create_key
 from central.settings import Settings
 from central.web.limits import MAX_CALLERS, UNKNOWN_SHARE, Rates
-from tests.central.web import Client, Clock, bearer, central, people, runs
+from tests.central.web import Client, Clock, bearer, called_from, central, people, runs
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
@@ -114,16 +111,11 @@ async def test_bad_keys_from_one_address_are_one_caller_who_has_a_fifth(
 async def test_what_a_header_says_of_the_address_counts_from_our_own_proxy_only(
     engine: AsyncEngine, settings: Settings, trusted: str, refused: int
 ) -> None:
-    async with central(replace(settings, requests_per_minute=FEW)) as client:
-        app: Any = client.app
-        if trusted:
-            app = ProxyHeadersMiddleware(app, trusted)
-        transport = httpx.ASGITransport(app, client=("10.0.0.2", 1234))
-        async with httpx.AsyncClient(transport=transport, base_url="http://central") as outside:
-            said = [
-                (await outside.get("/api/v1/runs", headers={"x-forwarded-for": f"10.1.1.{number}"})).status_code
-                for number in range(20)
-            ]
+    async with called_from(replace(settings, requests_per_minute=FEW), "10.0.0.2", trusted) as outside:
+        said = [
+            (await outside.get("/api/v1/runs", headers={"x-forwarded-for": f"10.1.1.{number}"})).status_code
+            for number in range(20)
+        ]
     assert said.count(429) == refused
 
 

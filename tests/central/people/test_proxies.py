@@ -1,15 +1,11 @@
 """From where a caller seems to come: the socket, unless a proxy of ours says otherwise."""
 
-from typing import Any
-
-import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from central.people.throttle import FREE_TRIES
 from central.settings import Settings
-from tests.central.web import central, people
+from tests.central.web import called_from, people
 
 pytestmark = pytest.mark.anyio
 
@@ -18,16 +14,11 @@ WRONG = {"name": "viewer", "password": "not this one"}
 
 async def looked_at(settings: Settings, peer: str, trusted: str = "") -> int:
     """Of 20 wrong sign-ins, each with another `X-Forwarded-For`, sent by this peer: how many were looked at."""
-    async with central(settings) as client:
-        app: Any = client.app
-        if trusted:
-            app = ProxyHeadersMiddleware(app, trusted)  # as uvicorn does, with what `serve` gives it
-        transport = httpx.ASGITransport(app, client=(peer, 1234))
-        async with httpx.AsyncClient(transport=transport, base_url="http://central") as outside:
-            answers = [
-                await outside.post("/api/v1/tokens", json=WRONG, headers={"x-forwarded-for": f"10.1.1.{number}"})
-                for number in range(20)
-            ]
+    async with called_from(settings, peer, trusted) as outside:
+        answers = [
+            await outside.post("/api/v1/tokens", json=WRONG, headers={"x-forwarded-for": f"10.1.1.{number}"})
+            for number in range(20)
+        ]
     return sum(answer.status_code == 401 for answer in answers)
 
 
