@@ -48,7 +48,7 @@ class PreviewOut(msgspec.Struct, frozen=True, kw_only=True):
 
 @post(
     "/delivery-previews",
-    access=VIEWERS.with_key("deliveries:read"),
+    access=VIEWERS.with_key("results:read"),
     status_code=200,
     summary="Preview a file",
     description="Nothing is kept and nothing is sent. 409 where the dialect cannot say these results.",
