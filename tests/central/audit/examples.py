@@ -312,6 +312,7 @@ EXAMPLES: Final[dict[str, Example]] = {
 
 # What changes something and is no change of ours to account for, and why.
 WITHOUT_ENTRY: Final[dict[str, str]] = {
+    "POST /api/v1/delivery-previews": "it asks what a file would be: nothing is kept and nothing is sent",
     "POST /api/v1/tokens/refresh": "a session goes on; that it began has its entry, and so has a token that came twice",
     "POST /api/v1/password-links/forgotten": "nobody is looked for before the answer; the link that goes out has one",
     "POST /api/v1/users/me/second-factor": "nothing is asked for until a code was confirmed, which has its entry",

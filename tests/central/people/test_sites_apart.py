@@ -184,7 +184,6 @@ async def test_our_own_people_find_it(apart: tuple[Client, dict[str, str]]) -> N
         "GET /api/v1/control-sera/{control_id}",
         "POST /api/v1/alarms/{number}/resolve",
         "GET /api/v1/comments/{kind}/{object_id}",
-        "GET /api/v1/notice-rules/{rule_id}",
         "GET /",
         "GET /devices",
     } <= found
