@@ -58,40 +58,11 @@ def create_app(
             engine = make_engine(settings.database)
             stack.push_async_callback(engine.dispose)
             live = Live()
-            app.state.parts = await _start(stack, engine, live)
+            app.state.parts = await _start(
+                stack, settings, engine, live, with_ingest=with_ingest, accounts=accounts, now=now
+            )
             stack.callback(live.close)
             yield
-
-    async def _start(stack: AsyncExitStack, engine: AsyncEngine, live: Live) -> Parts:
-        people = People(engine, TokenKey.load(settings.data_dir), now, Seal.load(settings.data_dir))
-        stack.push_async_callback(cancelled, asyncio.create_task(images.kept_swept(settings.images_dir)))
-        stack.push_async_callback(cancelled, asyncio.create_task(keeping.kept_to(engine, settings.images_dir, now)))
-        stack.push_async_callback(cancelled, asyncio.create_task(sweeping.kept_swept(engine, now)))
-        mailer = mailer_of(settings.smtp_url, settings.mail_from)
-        provider = provider_of(settings, now)
-        if not with_ingest:
-            return Parts(settings, engine, people, live, now, accounts, None, mailer, provider)
-        mosquitto = await stack.enter_async_context(broker.running(settings, engine))
-        ingest = await stack.enter_async_context(
-            run_ingest(engine, mosquitto, now=now, on_runs=lambda new: _announce(live, new))
-        )
-        parts = Parts(settings, engine, people, live, now, mosquitto, ingest, mailer, provider)
-        await stack.enter_async_context(deliveries_running(parts.desk, now))
-        watch = Watch(
-            desk=parts.desk,
-            mailer=mailer,
-            counts=parts.notices,
-            url=parts.public_url,
-            now=now,
-            hears=lambda: any(link.connected for link in ingest.links),
-        )
-        await stack.enter_async_context(notices_running(watch))
-        return parts
-
-    def _announce(live: Live, new: Sequence[NewRun]) -> None:
-        """Readings that waited at their device wake nobody: who listens finds them with the next that did not."""
-        if not all(run.historical for run in new):
-            live.announce()
 
     return Litestar(
         [*api.ROUTERS, dashboard.ROUTER, dashboard.static_files(), docs.swagger_ui()],
@@ -111,3 +82,49 @@ def create_app(
         openapi_config=docs.openapi_config(),
         logging_config=None,
     )
+
+
+async def _start(
+    stack: AsyncExitStack,
+    settings: Settings,
+    engine: AsyncEngine,
+    live: Live,
+    *,
+    with_ingest: bool,
+    accounts: Broker | None,
+    now: Callable[[], datetime],
+) -> Parts:
+    """Everything that runs beside the web server, until the stack is closed."""
+    people = People(engine, TokenKey.load(settings.data_dir), now, Seal.load(settings.data_dir))
+    for work in (
+        images.kept_swept(settings.images_dir),
+        keeping.kept_to(engine, settings.images_dir, now),
+        sweeping.kept_swept(engine, now),
+    ):
+        stack.push_async_callback(cancelled, asyncio.create_task(work))
+    mailer = mailer_of(settings.smtp_url, settings.mail_from)
+    provider = provider_of(settings, now)
+    if not with_ingest:
+        return Parts(settings, engine, people, live, now, accounts, None, mailer, provider)
+    mosquitto = await stack.enter_async_context(broker.running(settings, engine))
+    ingest = await stack.enter_async_context(
+        run_ingest(engine, mosquitto, now=now, on_runs=lambda new: _announce(live, new))
+    )
+    parts = Parts(settings, engine, people, live, now, mosquitto, ingest, mailer, provider)
+    await stack.enter_async_context(deliveries_running(parts.desk, now))
+    watch = Watch(
+        desk=parts.desk,
+        mailer=mailer,
+        counts=parts.notices,
+        url=parts.public_url,
+        now=now,
+        hears=lambda: any(link.connected for link in ingest.links),
+    )
+    await stack.enter_async_context(notices_running(watch))
+    return parts
+
+
+def _announce(live: Live, new: Sequence[NewRun]) -> None:
+    """Readings that waited at their device wake nobody: who listens finds them with the next that did not."""
+    if not all(run.historical for run in new):
+        live.announce()
