@@ -32,6 +32,7 @@ from edge_agent.outbox.tables import (
     half_lost,
     meta,
     put_meta,
+    rewrite_meta,
 )
 from protocol.delivery import State
 
@@ -276,9 +277,10 @@ def _look_over(connection: sqlite3.Connection, new_epoch: Callable[[], str], *, 
     if connection.execute(f"SELECT 1 FROM readings WHERE {bad} LIMIT 1", known).fetchone():
         _log.warning("readings in no known state wait to be sent again")
         connection.execute(f"UPDATE readings SET state = '{State.PENDING}' WHERE {bad}", known)
-    for name, value in half_lost(connection).items():
-        _log.warning("a value of the outbox and its second copy were not the same: mended", name=name)
-        put_meta(connection, name, value)
+    wrong = _wrong(connection, "'meta'")
+    if wrong or half_lost(connection):
+        _log.warning("a value of the outbox and its second copy were not the same: mended", why=wrong)
+        rewrite_meta(connection)
     if meta(connection, "epoch") is None or meta(connection, "last_seq") is None:
         # Under another name no number can be given twice.
         _log.error("the outbox's name or counter is damaged: it goes on under another name")

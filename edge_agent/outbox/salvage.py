@@ -24,9 +24,9 @@ from edge_agent.outbox.tables import (
     altered_tables,
     captured,
     insert,
-    meta,
     new_row,
     put_meta,
+    rescued_meta,
     row_seal,
 )
 from protocol import codec
@@ -112,7 +112,7 @@ def _bring_over(damaged: Path, new: sqlite3.Connection, new_epoch: Callable[[], 
         put_meta(new, "last_seq", 0)
         return 0
     with closing(connection) as old:
-        epoch, last = _told(old, "epoch"), _told(old, "last_seq")
+        epoch, last = rescued_meta(old, "epoch"), rescued_meta(old, "last_seq")
         trusted = epoch is not None and last is not None
         highest, brought = 0, 0
         for row, packed in _proven(old, int(last) if last else None, moment):
@@ -172,12 +172,6 @@ def _mend_first_page(damaged: Path) -> bool:
         # Without the list of free pages, and as long as the file is.
         file.write(page[:28] + pages.to_bytes(4, "big") + bytes(8) + page[40:])
     return True
-
-
-def _told(old: sqlite3.Connection, name: str) -> str | None:
-    with suppress(sqlite3.DatabaseError):
-        return meta(old, name)
-    return None
 
 
 def _proven(old: sqlite3.Connection, last: int | None, moment: str) -> Iterator[tuple[dict[str, Any], bytes]]:

@@ -8,9 +8,10 @@ flipped bit takes neither: a number that was given is never given again.
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -128,33 +129,60 @@ def meta(connection: sqlite3.Connection, name: str) -> str | None:
 
     An agent from before there were two goes on with the first alone: the larger counter is the one that was reached.
     """
-    sound = _sound(connection, name)
+    return _told(connection.execute(_ROWS).fetchall(), name)
+
+
+def rescued_meta(connection: sqlite3.Connection, name: str) -> str | None:
+    """The same from a damaged file: each row is looked up by itself, so that one that cannot be read costs no other."""
+    rows = []
+    with suppress(sqlite3.DatabaseError):
+        for (number,) in connection.execute("SELECT rowid FROM meta NOT INDEXED").fetchall():
+            with suppress(sqlite3.DatabaseError):
+                rows += connection.execute(f"{_ROWS} WHERE rowid = ?", [number]).fetchall()
+    return _told(rows, name)
+
+
+def half_lost(connection: sqlite3.Connection) -> bool:
+    """Whether of something that is kept twice not both copies prove themselves and say the same."""
+    rows = connection.execute(_ROWS).fetchall()
+    return any(len(said) != len(_copies(name)) or len(set(said)) != 1 for name in TWICE if (said := _sound(rows, name)))
+
+
+def rewrite_meta(connection: sqlite3.Connection) -> None:
+    """Write what proves itself anew, all of it, so that neither its rows nor its index hold anything else."""
+    told = {name: meta(connection, name) for name in ("version", *TWICE)}
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("DELETE FROM meta")
+    for name, value in told.items():
+        if value is not None:
+            put_meta(connection, name, value)
+    connection.execute("COMMIT")
+
+
+# Past the index: a damaged one hides rows that are whole.
+_ROWS: Final = "SELECT name, value, seal FROM meta NOT INDEXED"
+_Rows: TypeAlias = "list[tuple[Any, Any, Any]]"
+
+
+def _told(rows: _Rows, name: str) -> str | None:
+    sound = _sound(rows, name)
     if not sound:
         return None
     return max(sound, key=int) if name == "last_seq" else sound[0]
-
-
-def half_lost(connection: sqlite3.Connection) -> dict[str, str]:
-    """Of what is kept twice, the values of which not both copies prove themselves and say the same."""
-    known = {name: meta(connection, name) for name in TWICE}
-    return {
-        name: value
-        for name, value in known.items()
-        if value is not None and _sound(connection, name) != [value] * len(_copies(name))
-    }
 
 
 def _copies(name: str) -> tuple[str, ...]:
     return (name, f"{name}_again") if name in TWICE else (name,)
 
 
-def _sound(connection: sqlite3.Connection, name: str) -> list[str]:
+def _sound(rows: _Rows, name: str) -> list[str]:
     """What the copies of a value say that prove themselves."""
-    found = []
-    for copy in _copies(name):
-        rows = connection.execute("SELECT value, seal FROM meta WHERE name = ?", [copy])
-        found += [str(value) for value, seal in rows if sealed(copy, value) == seal]
-    return found
+    return [
+        str(value)
+        for copy in _copies(name)
+        for found, value, seal in rows
+        if (found, seal) == (copy, sealed(copy, value))
+    ]
 
 
 def bring_up_to_date(connection: sqlite3.Connection, new_epoch: Callable[[], str]) -> None:
@@ -190,10 +218,13 @@ def damaged_tables(connection: sqlite3.Connection) -> list[str]:
     return altered if 2 * len(altered) < len(TABLES) else []
 
 
+_SCHEMA: Final = "SELECT type, name, coalesce(sql, '') FROM sqlite_schema"
+
+
 def altered_tables(connection: sqlite3.Connection) -> list[str]:
     """Which of the tables and indexes are not as they were made: a bit has turned over in their description."""
-    here = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
-    return [statement for statement in TABLES if statement not in here]
+    here = set(connection.execute(_SCHEMA))
+    return [made for made in TABLES if (made.split()[1].lower(), made.split()[2], made) not in here]
 
 
 def _version(connection: sqlite3.Connection, there: set[str]) -> int:

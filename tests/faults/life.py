@@ -88,6 +88,13 @@ class Bench:
         """`limits` are the outbox's: `keep`, `ballast_bytes`."""
         self.oracle = oracle
         self.outbox = Outbox(folder, session=session, **limits)
+        try:
+            self._begin(oracle, table, session)
+        except BaseException:
+            self.outbox.close()
+            raise
+
+    def _begin(self, oracle: Oracle, table: Table, session: str) -> None:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._wire, self._far, self._central = here, there, StandIn(there, oracle, table)
         self._conversation = Conversation(

@@ -271,7 +271,12 @@ def test_a_table_whose_description_is_damaged_is_salvaged(tmp_path: Path, change
 
 @pytest.mark.parametrize(
     ("said", "changed"),
-    [(b"meta (name TEXT", b"meta (nbme TEXT"), (b"tabledocuments", b"tabledncuments"), (b"by_day", b"by_dax")],
+    [
+        (b"meta (name TEXT", b"meta (nbme TEXT"),
+        (b"tabledocuments", b"tabledncuments"),
+        (b"by_day", b"by_dax"),
+        (b"tabledocuments", b"tablEdocuments"),
+    ],
 )
 def test_a_table_or_column_under_another_name_is_damage_and_salvaged(
     tmp_path: Path, said: bytes, changed: bytes
@@ -319,3 +324,30 @@ def test_where_an_earlier_agent_went_on_with_the_first_copies_only_no_number_is_
 
 def _meta(name: str, value: object) -> tuple[str, list[str]]:
     return PUT_META, [name, str(value), sealed(name, value)]
+
+
+def test_a_value_that_cannot_be_read_costs_none_of_the_others(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        ids = put(outbox, 1, 2)
+    content = (tmp_path / "outbox.db").read_bytes()
+    at = content.rindex(b"last_seq_again", 0, content.index(sealed("last_seq_again", 2).encode()))
+    garble(tmp_path / "outbox.db", at - 1, bytes([content[at - 1] ^ 8]))  # its length no longer fits its row
+    with closing(open_outbox(tmp_path, new_epoch=lambda: "epoch-2")) as outbox:
+        assert [one.id for one in outbox.due(9)] == ids
+        assert (outbox.epoch, outbox.put(*kept(3))) == ("epoch-1", 3)
+
+
+@pytest.mark.parametrize("name", [b"last_seq", b"epoch"])
+def test_a_damaged_index_of_the_values_hides_none_of_them(tmp_path: Path, name: bytes) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        put(outbox, 1, 2)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as connection:
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_meta_1'"
+        ).fetchone()
+    content = (tmp_path / "outbox.db").read_bytes()
+    at = content.index(name, (page - 1) * 2048)
+    garble(tmp_path / "outbox.db", at, bytes([content[at] ^ 128]))
+    for number in (3, 4):
+        with closing(open_outbox(tmp_path, new_epoch=lambda: "epoch-2")) as outbox:
+            assert (outbox.epoch, outbox.put(*kept(number))) == ("epoch-1", number)
