@@ -7,6 +7,7 @@ is asked and `saved` where a bench would show it.
 
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -81,6 +82,10 @@ class StandIn:
         return Ack(VERSION, ledger.epoch, held=tuple(held for held in compared if held is not None))
 
 
+# The agent's loops try again after trouble; so does a life that begins with some.
+_TRIES = 3
+
+
 class Bench:
     """One life of a bench on its state folder, from opening the outbox to `close`."""
 
@@ -88,15 +93,19 @@ class Bench:
         """`limits` are the outbox's: `keep`, `ballast_bytes`."""
         self.oracle = oracle
         self.outbox = Outbox(folder, session=session, **limits)
-        try:
-            self._begin(oracle, table, session)
-        except BaseException:
-            self.outbox.close()
-            raise
-
-    def _begin(self, oracle: Oracle, table: Table, session: str) -> None:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._wire, self._far, self._central = here, there, StandIn(there, oracle, table)
+        for tries_left in range(_TRIES - 1, -1, -1):
+            try:
+                self._begin(session)
+                break
+            except BaseException as error:
+                # As the agent's loop does: what is damaged is mended when the outbox is next used.
+                if not tries_left or not isinstance(error, sqlite3.OperationalError):
+                    self.close()
+                    raise
+
+    def _begin(self, session: str) -> None:
         self._conversation = Conversation(
             self.outbox, DEVICE, "hi-wells-v1", clocks=read_clocks, jitter=lambda: -1.0, boot_clock=BootClock("boot-1")
         )
