@@ -150,7 +150,9 @@ def half_lost(connection: sqlite3.Connection) -> bool:
 
 def rewrite_meta(connection: sqlite3.Connection) -> None:
     """Write what proves itself anew, all of it, so that neither its rows nor its index hold anything else."""
-    told = {name: meta(connection, name) for name in ("version", *TWICE)}
+    rows = connection.execute(_ROWS).fetchall()
+    named = {str(name).removesuffix(_AGAIN) for name, _, _ in rows}
+    told = {name: _told(rows, name) for name in sorted(named)}
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("DELETE FROM meta")
     for name, value in told.items():
@@ -161,6 +163,7 @@ def rewrite_meta(connection: sqlite3.Connection) -> None:
 
 # Past the index: a damaged one hides rows that are whole.
 _ROWS: Final = "SELECT name, value, seal FROM meta NOT INDEXED"
+_AGAIN: Final = "_again"
 _Rows: TypeAlias = "list[tuple[Any, Any, Any]]"
 
 
@@ -172,7 +175,7 @@ def _told(rows: _Rows, name: str) -> str | None:
 
 
 def _copies(name: str) -> tuple[str, ...]:
-    return (name, f"{name}_again") if name in TWICE else (name,)
+    return (name, f"{name}{_AGAIN}") if name in TWICE else (name,)
 
 
 def _sound(rows: _Rows, name: str) -> list[str]:
@@ -213,7 +216,7 @@ def bring_up_to_date(connection: sqlite3.Connection, new_epoch: Callable[[], str
 
 
 def damaged_tables(connection: sqlite3.Connection) -> list[str]:
-    """The same, where most of them are there: nothing may be asked of this file, and it is no older one."""
+    """What `altered_tables` names where most are as they were made: a damaged file of this version, no older one."""
     altered = altered_tables(connection)
     return altered if 2 * len(altered) < len(TABLES) else []
 

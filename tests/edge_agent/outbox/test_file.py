@@ -351,3 +351,13 @@ def test_a_damaged_index_of_the_values_hides_none_of_them(tmp_path: Path, name: 
     for number in (3, 4):
         with closing(open_outbox(tmp_path, new_epoch=lambda: "epoch-2")) as outbox:
             assert (outbox.epoch, outbox.put(*kept(number))) == ("epoch-1", number)
+
+
+def test_mending_one_value_keeps_every_other(tmp_path: Path) -> None:
+    with closing(open_outbox(tmp_path)) as outbox:
+        put(outbox, 1)
+        outbox.file.tell("another", "kept")
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as connection, connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'epoch'")
+    with closing(open_outbox(tmp_path)) as outbox:
+        assert (outbox.epoch, outbox.file.told("another"), outbox.file.told("version")) == ("epoch-1", "kept", "2")
