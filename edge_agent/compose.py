@@ -81,7 +81,7 @@ def run(
     first, session = _first_config(load, what_is_left), secrets.token_hex(4)
     own_id = device_id(first.state_dir, os.urandom)
     clock = BootClock(read_boot_id(), floor=floor(first.state_dir), quality=system_quality)
-    progress, jitter = Progress(), lambda: random.uniform(-1, 1)
+    progress, jitter = Progress(), lambda: random.uniform(-1, 1)  # noqa: S311  (how long to wait)
     with (
         closing(Troubles(lambda: clock().at, say)) as troubles,
         closing(_open_outbox(first, session, clock, troubles, stop)) as outbox,
