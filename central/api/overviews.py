@@ -56,7 +56,7 @@ class SubmissionsOut(msgspec.Struct, frozen=True):
 class SummaryOut(msgspec.Struct, frozen=True, kw_only=True):
     """Sera by endpoint and their statistics, over current runs. `unread` rows are in no figure: they are not negative.
 
-    `low_grade` rows are counted, and a person should look at them.
+    `uncertain` of them were read, and have no titre until somebody has judged their wells. `low_grade` rows are counted, and a person should look at them.
     """
 
     test: str | None
@@ -68,6 +68,7 @@ class SummaryOut(msgspec.Struct, frozen=True, kw_only=True):
     distribution: dict[int, int]
     statistics: Statistics | None
     not_reportable: int
+    uncertain: int
     labware_url: str
 
 

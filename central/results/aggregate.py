@@ -102,6 +102,7 @@ class Summary(msgspec.Struct, frozen=True):
     """One submission (and test, where given) over its current runs.
 
     `superseded` counts runs that a later one of the same plate replaced; `unread` rows without an endpoint,
+    `uncertain` those among them that were read, and have no titre until somebody has judged their wells;
     `not_reportable` rows that a reviewer left out; `low_grade` rows with an endpoint that a person should look at.
     `statistics` is None where no serum is left to count. Runs of assays that report no titre of a serum are among the
     plates and in no other figure.
@@ -117,6 +118,7 @@ class Summary(msgspec.Struct, frozen=True):
     distribution: dict[int, int]
     statistics: Statistics | None
     not_reportable: int = 0
+    uncertain: int = 0
 
 
 def current_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
@@ -163,6 +165,7 @@ def summarise(submission: str, test: str | None, runs: Iterable[Run], *, zeros: 
         distribution={k: counts[k] for k in range(highest + 1)},
         statistics=statistics_of(titres, zeros=zeros),
         not_reportable=withheld,
+        uncertain=sum("uncertain" in endpoint.flags for endpoint, _ in rows),
     )
 
 

@@ -194,7 +194,7 @@ def test_a_summary_counts_the_current_runs_only() -> None:
 def test_a_row_that_could_not_be_read_is_in_no_figure() -> None:
     wells = make_wells({"A": 4}) | {f"B{column}": make_well("not_read") for column in range(1, 13)}
     found = summarise("S-1001", "NDV", [make_run(1, endpoints=plate_endpoints(wells, HI))])
-    assert (found.sera, found.unread) == (7, 1)
+    assert (found.sera, found.unread, found.uncertain) == (7, 1, 0)
     assert found.distribution[0] == 0
     assert found.statistics is not None
     assert found.statistics.n == 7
@@ -206,6 +206,7 @@ def test_a_row_that_may_be_far_off_is_in_no_figure_but_counts_once_its_well_is_j
         endpoints = plate_endpoints(make_wells({"A": 4}) | {"A7": judged}, HI)
         found = summarise("S-1001", "NDV", [make_run(1, endpoints=endpoints)])
         assert (found.sera, found.unread, found.distribution[7]) == (sera_found, 8 - sera_found, 0)
+        assert found.uncertain == found.unread
         assert found.statistics is not None
         assert found.statistics.n == sera_found
 

@@ -126,6 +126,9 @@ async def test_a_page_says_how_an_uncertain_row_gets_a_titre_and_that_accepting_
         assert "Accept row A without a titre" in page
         assert "override it with what you see" in page
         assert "Accept row B without" not in page
+        submission = (await client.get("/submissions/S-1001")).text
+        assert ("1 serum is uncertain" in submission, "not read" in submission) == (True, False)
+        assert "<td>uncertain</td>" in submission
         accepted = await client.post(f"/review/{RUN}", data=fields | {"target": "A"}, follow_redirects=True)
         assert ("accepted without a titre" in accepted.text, "1:256" in accepted.text) == (True, False)
         seen = {"revision": 2, "action": "override", "target": "A8", "call": "flowing", "reason_code": "confirmed"}
