@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Folders below which delivery rules may put files, separated by commas; empty for `deliveries` in `data_dir`."""
 
     delivery_networks: str = ""
-    """Networks inside that webhooks may call, like `10.1.0.0/16`, separated by commas; empty for none."""
+    """Networks inside that delivery rules may reach, like `10.1.0.0/16`, separated by commas; empty for none."""
 
     delivery_mail_domains: str = ""
     """Domains that results may be sent to by e-mail, like `lab.example`, separated by commas; empty for none."""

@@ -15,12 +15,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from obstore.store import S3Store
 
+from central.deliveries.targets.addresses import Network
 from central.deliveries.targets.email import Email
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.s3 import S3
 from central.deliveries.targets.sftp import Sftp
 from central.deliveries.targets.target import Target, TargetError
-from central.deliveries.targets.webhook import Network, Webhook, parse_secret
+from central.deliveries.targets.webhook import Webhook, parse_secret
 from central.mail import Mailer
 
 Kind = Literal["folder", "sftp", "webhook", "s3", "email"]
@@ -76,6 +77,10 @@ _PLACES: Final[dict[Kind, type[Any]]] = {
 SECRET_NEEDED: Final = frozenset({"sftp", "webhook", "s3"})
 _MOST_ADDRESSES: Final = 20
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63})")
+# A host with perhaps a port and a path: nothing in it that two readers could take for another host.
+_ENDPOINT: Final = re.compile(
+    r"https://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4}|:6[0-4][0-9]{3})?(?:/[A-Za-z0-9._/-]{0,200})?"
+)
 _DOMAIN: Final = re.compile(r"(?:[a-z0-9-]{1,63}\.)+[a-z]{2,63}")
 
 
@@ -138,13 +143,13 @@ def target_of(kind: Kind, place: Mapping[str, Any], secret: str | None, bounds: 
         case SftpPlace():
             key = secret if secret and "PRIVATE KEY" in secret else None
             password = None if key else secret
-            return Sftp(said.host, said.port, said.username, said.folder, said.host_key, password, key)
+            return Sftp(said.host, said.port, said.username, said.folder, said.host_key, password, key, bounds.networks)
         case WebhookPlace():
             return _webhook(said, secret, bounds)
         case EmailPlace():
             return _email(said, bounds)
         case _:
-            return _bucket(said, secret)
+            return _bucket(said, secret, bounds)
 
 
 def _webhook(said: WebhookPlace, secret: str | None, bounds: Bounds) -> Webhook:
@@ -171,8 +176,8 @@ def _email(said: EmailPlace, bounds: Bounds) -> Email:
     return Email(bounds.mailer, addresses, bounds.now)
 
 
-def _bucket(said: S3Place, secret: str | None) -> S3:
-    if said.endpoint is not None and not said.endpoint.startswith("https://"):
+def _bucket(said: S3Place, secret: str | None, bounds: Bounds) -> S3:
+    if said.endpoint is not None and not _ENDPOINT.fullmatch(said.endpoint):
         raise PlaceError(f"endpoint {said.endpoint[:200]!r} (expected an https address)")
     store = S3Store(
         said.bucket,
@@ -183,7 +188,7 @@ def _bucket(said: S3Place, secret: str | None) -> S3:
         client_options={"timeout": "20s", "connect_timeout": "5s"},
         retry_config={"max_retries": 1},
     )
-    return S3(store, said.prefix)
+    return S3(store, said.prefix, said.endpoint, bounds.networks)
 
 
 def _below(path: Path, roots: tuple[Path, ...]) -> Path:

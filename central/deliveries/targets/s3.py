@@ -3,16 +3,22 @@
 An object has no name to be given later, so the put is its effect. After a crash it is put again; where it is there
 already with the same bytes, that was us. (Who takes objects away and may be given one again between a crash and that
 look has to know names: a delivery's name is never used twice.)
+
+An endpoint inside has to be listed. It is checked before every call; the library looks its name up once more, where a
+name that changed its address in between meets TLS: whoever answers has to prove that he is that name.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
+import anyio.to_thread
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore
 
+from central.deliveries.targets.addresses import Network, Reach, Resolve, resolve
 from central.deliveries.targets.target import Outgoing, Place, TargetError
 
 # What the library raises where a store refuses, or does not answer; the last two are Python's own.
@@ -28,6 +34,9 @@ class S3:
 
     store: ObjectStore
     prefix: str = ""
+    endpoint: str | None = None
+    inside: tuple[Network, ...] = ()
+    resolve: Resolve = resolve
 
     async def prepare(self, file: Outgoing) -> Place:
         """Nothing can be brought near; that the bucket answers is asked, so that a bad one is said at once."""
@@ -38,6 +47,7 @@ class S3:
 
     async def finish(self, file: Outgoing, place: Place) -> bool:
         """Put it where there is none; nobody has said yet that it was taken."""
+        await self._check()
         try:
             await obstore.put_async(self.store, self._key(file), file.content, mode="create", use_multipart=False)
         except AlreadyExistsError:
@@ -55,7 +65,16 @@ class S3:
     def _key(self, file: Outgoing) -> str:
         return f"{self.prefix.strip('/')}/{file.name}".lstrip("/")
 
+    async def _check(self) -> None:
+        """That the endpoint may be spoken to; without one it is Amazon's."""
+        if self.endpoint is None:
+            return
+        url = urlsplit(self.endpoint)
+        reach = Reach(self.inside, self.resolve)
+        await anyio.to_thread.run_sync(reach.addresses, url.hostname or "", url.port or 443)
+
     async def _held(self, file: Outgoing) -> bytes | None:
+        await self._check()
         try:
             found = await obstore.get_async(self.store, self._key(file))
             return bytes(await found.bytes_async())

@@ -1,7 +1,8 @@
 """A folder on another machine, over SFTP: the host's key is pinned, and a host with another one is not spoken to.
 
 As in a folder of our own: `.<name>.….part`, synced where the host can, then the name. While the unfinished file is
-there, the name was not given. Every try has one of its own, and the place that is kept says which counts.
+there, the name was not given. Every try has one of its own, and the place that is kept says which counts. A host inside
+has to be listed; the connection goes to the address that was checked.
 """
 
 import asyncio
@@ -12,8 +13,10 @@ from pathlib import PurePosixPath
 from secrets import token_hex
 from typing import Final
 
+import anyio.to_thread
 import asyncssh
 
+from central.deliveries.targets.addresses import Network, Reach, Resolve, resolve
 from central.deliveries.targets.target import Outgoing, Place, TargetError
 
 TIMEOUT_S: Final = 20.0
@@ -30,6 +33,8 @@ class Sftp:
     host_key: str
     password: str | None = None
     private_key: str | None = None
+    inside: tuple[Network, ...] = ()
+    resolve: Resolve = resolve
 
     async def prepare(self, file: Outgoing) -> Place:
         """The unfinished file on the other machine."""
@@ -108,8 +113,9 @@ class Sftp:
             keys = [asyncssh.import_private_key(self.private_key)] if self.private_key else None
         except (ValueError, asyncssh.KeyImportError) as error:
             raise TargetError(f"a key of {self} cannot be read: {error}", "put the right one in", final=True) from error
+        addresses = await anyio.to_thread.run_sync(Reach(self.inside, self.resolve).addresses, self.host, self.port)
         return await asyncssh.connect(
-            self.host,
+            addresses[0],
             self.port,
             username=self.username,
             password=self.password,

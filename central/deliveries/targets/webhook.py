@@ -10,22 +10,22 @@ import base64
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import anyio.to_thread
 import msgspec
 
+from central.deliveries.targets.addresses import Network, Reach, Resolve, resolve
 from central.deliveries.targets.target import Outgoing, Place, TargetError
 
 TIMEOUT_S: Final = 5.0
@@ -36,15 +36,6 @@ SECRET_PREFIX: Final = "whsec_"
 # What an address may be made of (RFC 3986): no spaces, no line ends, nothing but ASCII.
 _SIGNS: Final = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]{1,2000}")
 _LEAST_SECRET_BYTES, _MOST_SECRET_BYTES = 24, 64
-
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Every address of a name, as the system's resolver has them."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +125,11 @@ class Webhook:
     def _checked(self) -> tuple[SplitResult, str]:
         """The address in parts, and one checked address of its host."""
         url = _parsed(self.url)
-        host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-        try:
-            found = self.resolve(host, port)
-        except (OSError, UnicodeError) as error:
-            raise TargetError(f"{host!r} has no address: {error}", "check the name; it is tried again") from error
-        for text in found:
-            self._check(url, text)
-        if not found:
-            raise TargetError(f"{host!r} has no address", "check the name; it is tried again")
-        return url, found[0]
-
-    def _check(self, url: SplitResult, text: str) -> None:
-        address = _plain(ipaddress.ip_address(text.partition("%")[0]))
-        listed = any(address in network for network in self.inside if network.version == address.version)
-        if not listed and not _is_public(address):
-            detail = f"{url.hostname!r} is {address}, which is inside (expected an address in the internet)"
-            raise TargetError(detail, "list its network in WELLREAD_DELIVERY_NETWORKS if it may be called", final=True)
-        if url.scheme != "https" and not listed:
+        reach = Reach(self.inside, self.resolve)
+        found = reach.addresses(url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        if url.scheme != "https" and not all(reach.lists(address) for address in found):
             raise TargetError(f"{self.url} is not https", "give the rule an https address", final=True)
+        return url, found[0]
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -205,24 +182,6 @@ def _parsed(text: str) -> SplitResult:
     if not sound or url.username is not None or url.fragment or not _SIGNS.fullmatch(text):
         raise TargetError(f"not an address: {text[:200]!r}", "expected https://host/path", final=True)
     return url
-
-
-def _plain(address: Address) -> Address:
-    """An IPv4 address in IPv6 clothes is that IPv4 address."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if inner:
-            return inner
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
-
-
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-
-
-def _is_public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _phrase(status: int) -> str:

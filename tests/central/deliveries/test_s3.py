@@ -4,6 +4,7 @@ The server is one that others wrote, which speaks as Amazon's does.
 """
 
 import http.server
+import ipaddress
 import threading
 from collections.abc import Iterator
 
@@ -13,10 +14,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 from obstore.store import MemoryStore, S3Store
 
+from central.deliveries.places import Bounds, PlaceError, target_of
 from central.deliveries.targets.s3 import S3
 from central.deliveries.targets.target import Outgoing, TargetError
+from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 FILE = Outgoing("d0000001", "a.csv", "text/csv", b"1,2\n")
 
 
@@ -124,3 +128,39 @@ async def test_a_bucket_that_is_gone_has_taken_nothing_and_says_what_to_do(serve
 async def test_a_server_that_is_not_there_is_tried_again() -> None:
     with pytest.raises(TargetError, match="it is tried again"):
         await bucket("http://127.0.0.1:1", "away", make=False).prepare(FILE)
+
+
+def place(endpoint: str, inside: tuple[ipaddress.IPv4Network, ...] = ()) -> S3:
+    """The target of a rule that names this endpoint."""
+    bounds = Bounds(roots=(), networks=inside, file_url=str, now=lambda: NOON)
+    said = {"bucket": "results", "region": "eu", "access_key_id": "id", "endpoint": endpoint}
+    found = target_of("s3", said, "swordfish", bounds)
+    assert isinstance(found, S3)
+    return found
+
+
+INSIDE = ["https://127.0.0.1:9000", "https://localhost", "https://10.1.2.3/minio", "https://[::1]:9000"]
+
+
+@pytest.mark.parametrize("endpoint", [*INSIDE, "https://169.254.169.254"])
+async def test_an_endpoint_inside_that_is_not_listed_is_asked_nothing(endpoint: str) -> None:
+    target = place(endpoint)
+    for attempt in (target.prepare(FILE), target.finish(FILE, {}), target.taken(FILE, {})):
+        with pytest.raises(TargetError, match=r"which is inside.*WELLREAD_DELIVERY_NETWORKS") as caught:
+            await attempt
+        assert caught.value.final
+
+
+async def test_an_endpoint_inside_that_is_listed_is_asked() -> None:
+    with pytest.raises(TargetError, match="does not answer as it should"):
+        await place("https://127.0.0.1:1", LOOPBACK).prepare(FILE)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://s3.example", "https://", "https://user@10.0.0.1", "https://s3.example\\@10.0.0.1", "https://s3.example:0",
+     "https://s3.example:99999", "https://s3.example#@10.0.0.1", "https://s3.example?x", "https://s3.example\n"],
+)  # fmt: skip
+def test_an_endpoint_that_two_readers_could_read_differently_is_refused(endpoint: str) -> None:
+    with pytest.raises(PlaceError, match="expected an https address"):
+        place(endpoint)

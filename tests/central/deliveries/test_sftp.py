@@ -1,6 +1,7 @@
 """SFTP against a real SSH server: a file has its name whole or not at all; a host with another key gets nothing."""
 
-from collections.abc import AsyncIterator
+import ipaddress
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ async def host(tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     )  # fmt: skip
     yield {
         "host": "127.0.0.1", "port": server.sockets[0].getsockname()[1], "username": "lims", "folder": "/in",
-        "host_key": public(HOST_KEY), "password": "swordfish",
+        "host_key": public(HOST_KEY), "password": "swordfish", "inside": (ipaddress.ip_network("127.0.0.0/8"),),
     }  # fmt: skip
     server.close()
     await server.wait_closed()
@@ -95,3 +96,29 @@ async def test_a_name_that_is_there_is_never_written_over(host: dict[str, Any], 
     with pytest.raises(TargetError, match="send again under a new name"):
         await Sftp(**host).prepare(FILE)
     assert (tmp_path / "in" / FILE.name).read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "10.1.2.3", "169.254.169.254", "::1", "::ffff:10.0.0.1"])
+async def test_a_host_inside_that_is_not_listed_is_not_spoken_to(host: dict[str, Any], name: str) -> None:
+    with pytest.raises(TargetError, match=r"which is inside.*WELLREAD_DELIVERY_NETWORKS") as caught:
+        await Sftp(**host | {"host": name, "inside": ()}).prepare(FILE)
+    assert caught.value.final
+
+
+async def test_a_host_that_changes_its_address_is_looked_up_once_and_reached_where_it_was_checked(
+    host: dict[str, Any], tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def rebinding(name: str, _: int) -> Sequence[str]:
+        asked.append(name)
+        return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
+
+    await Sftp(**host | {"host": "lims.example", "resolve": rebinding}).prepare(FILE)
+    assert asked == ["lims.example"]
+    assert list((tmp_path / "in").iterdir())
+
+
+async def test_a_host_that_is_no_name_is_said(host: dict[str, Any]) -> None:
+    with pytest.raises(TargetError, match="has no address"):
+        await Sftp(**host | {"host": "lims\0.example"}).prepare(FILE)
