@@ -102,10 +102,10 @@ async def change_rule(
         values = _values(desk, rule_id, wanted) | {"revision": seen + 1}
         if wanted.secret is None:
             del values["secret"]
-        await connection.execute(update(delivery_rules).where(delivery_rules.c.id == rule_id).values(values))
         old = {name: getattr(before, name) for name in ("title", "when", "of", "target_kind", "target", "enabled")}
         if any(old[name] != values[name] for name in ("when", "of", "enabled")):
             values["in_force_since"] = now
+        await connection.execute(update(delivery_rules).where(delivery_rules.c.id == rule_id).values(values))
         changes = [Change("delivery_rule.change", "delivery_rule", rule_id, before.site_id, old, _said(wanted))]
         news: list[News] = []
         if "in_force_since" in values:

@@ -198,3 +198,22 @@ async def test_the_feed_tells_of_each_step_once(engine: AsyncEngine, tmp_path: P
         (first, *_) = await changes_after(connection, EVERY_SITE, 3, 1)
     assert first.delivery_id == (await ids(engine))["rule"]
     assert first.submission_id is not None
+
+
+async def test_a_rule_that_asks_anew_keeps_nothing_back_that_was_approved_before(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    clock = Clock()
+    await rule(engine, id="d0000001-0000-4000-8000-000000000000", enabled=False)
+    await people_of_pages(engine, "admin")
+    body = {
+        "title": "LIMS", "of": "test", "dialect": "titres", "target_kind": "folder",
+        "target": {"path": str(settings.data_dir.resolve() / "deliveries" / "lims")},
+    }  # fmt: skip
+    clock.tick(3600)
+    async with central(settings, clock) as client:
+        headers = await bearer(client, "admin") | {"if-match": '"1"'}
+        path = "/api/v1/delivery-rules/d0000001-0000-4000-8000-000000000000"
+        assert (await client.put(path, json=body, headers=headers)).status_code == 204
+    async with reading(engine) as connection:
+        assert await connection.scalar(select(delivery_rules.c.in_force_since)) == clock.at
