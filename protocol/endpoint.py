@@ -14,11 +14,12 @@ nor "negative" (docs/decisions/0004-empty-wells-are-not-negative.md). Nor does o
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 
-from protocol.assay import AssayProfile, Call, Reports, Series
+from protocol.assay import AssayProfile, Call, EndpointRule, Reports
 from protocol.evidence import WellEvidence, evidence
 from protocol.messages import PlateSeen, Well
 from protocol.mic import MOST_SKIPPED, mic_text, unbroken
@@ -76,9 +77,13 @@ class RowEndpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def reported(self, profile: AssayProfile) -> int | None:
         """The endpoint by the rule that the profile reports; None where it is too uncertain to be reported."""
-        if "uncertain" in self.flags:
-            return None
-        return self.step_fit if profile.reported_rule == "step_fit" else self.first_rule(profile)
+        return None if "uncertain" in self.flags else _reported(self, profile.reports, profile.reported_rule)
+
+
+def _reported(endpoint: RowEndpoint, reports: Reports, rule: EndpointRule) -> int | None:
+    if rule == "step_fit":
+        return endpoint.step_fit
+    return endpoint.last_flowing if reports == "serum_titre" else endpoint.by_rule
 
 
 def last_flowing(wells: Sequence[WellEvidence], inhibited: Sequence[Call] = (Call.FLOWING,)) -> int | None:
@@ -97,17 +102,22 @@ def step_fit(wells: Sequence[WellEvidence]) -> tuple[int, float] | None:
     if not any(well.readable for well in wells):
         return None
     likelihoods = step_likelihoods(wells)
-    rounded = [round(likelihood, 9) for likelihood in likelihoods]
-    best = rounded.index(max(rounded))
-    rounded[best] = -math.inf
-    second = rounded.index(max(rounded))
-    return best, max(0.0, likelihoods[best] - likelihoods[second])
+    best = _first_highest(likelihoods)
+    others = [*likelihoods]
+    others[best] = -math.inf
+    return best, max(0.0, likelihoods[best] - likelihoods[_first_highest(others)])
+
+
+def _first_highest(likelihoods: Sequence[float]) -> int:
+    """Where the highest stands, the first of those that are the same to nine digits."""
+    highest = max(likelihoods)
+    rounded = round(highest, 9)
+    return next(k for k, each in enumerate(likelihoods) if highest - each < 1e-8 and round(each, 9) == rounded)
 
 
 def step_likelihoods(wells: Sequence[WellEvidence]) -> list[float]:
     """Σ log p(call | columns ≤ k inhibited, columns > k not), for k = 0 … N, over the readable wells."""
-    chances = [_clip(well.p_inhibited) if well.readable else None for well in wells]
-    logarithms = [None if p is None else (math.log(p), math.log(1 - p)) for p in chances]
+    logarithms = [_logarithms(well.p_inhibited) if well.readable else None for well in wells]
     total = sum([each[1] for each in logarithms if each is not None])
     likelihoods = [total]
     for each in logarithms:
@@ -117,8 +127,17 @@ def step_likelihoods(wells: Sequence[WellEvidence]) -> list[float]:
     return likelihoods
 
 
-def _clip(p: float) -> float:
-    return P_FLOOR if p < P_FLOOR else _P_CEILING if p > _P_CEILING else p
+def _logarithms(p: float) -> tuple[float, float]:
+    """Of this probability and of its opposite, neither surer than a single well may be."""
+    if p >= _P_CEILING:
+        return _SURELY
+    if p <= P_FLOOR:
+        return _SURELY_NOT
+    return math.log(p), math.log(1 - p)
+
+
+_SURELY: Final = math.log(_P_CEILING), math.log(1 - _P_CEILING)
+_SURELY_NOT: Final = math.log(P_FLOOR), math.log(1 - P_FLOOR)
 
 
 def chance_within_one(wells: Sequence[WellEvidence], k: int) -> float:
@@ -126,20 +145,18 @@ def chance_within_one(wells: Sequence[WellEvidence], k: int) -> float:
 
     Each well speaks for itself, but for `AGAIN_ODDS`. An island that is as likely one as not leaves less than half.
     """
-    too_early = _ends_by(wells, k - 2) if k >= 2 else 0.0
-    return (_ends_by(wells, k + 1) - too_early) / _ends_by(wells, len(wells))
-
-
-def _ends_by(wells: Sequence[WellEvidence], last: int) -> float:
-    """The weight of all ways the wells may be in which none beyond `last` is inhibited."""
     inhibited, not_inhibited = 1.0, 0.0
+    # The weights of all ways in which none beyond k − 2, none beyond k + 1 is inhibited.
+    too_early, within = float(k >= 2), 1.0
     for column, well in enumerate(wells, 1):
         if well.readable:
+            p = well.p_inhibited
             either = inhibited + not_inhibited
-            again = inhibited + AGAIN_ODDS * not_inhibited
-            inhibited = again * well.p_inhibited if column <= last else 0.0
-            not_inhibited = either * (1 - well.p_inhibited)
-    return inhibited + not_inhibited
+            inhibited = (inhibited + AGAIN_ODDS * not_inhibited) * p
+            not_inhibited = either * (1 - p)
+            too_early = inhibited + not_inhibited if column <= k - 2 else too_early * (1 - p)
+            within = inhibited + not_inhibited if column <= k + 1 else within * (1 - p)
+    return (within - too_early) / (inhibited + not_inhibited)
 
 
 def row_endpoint(
@@ -222,19 +239,31 @@ def seen_endpoints(plate: PlateSeen, wells: Mapping[str, Well], profile: AssayPr
 
 def plate_endpoints(wells: Mapping[str, Well], profile: AssayProfile) -> dict[str, RowEndpoint]:
     """The endpoint of every series of the profile, by the series' row label. A well that is missing was not read."""
-    return {series.row: _series_endpoint(wells, profile, series) for series in profile.series}
+    failed = _failed_controls(wells, profile)
+    rules = _Rules(profile.inhibited, profile.reports, profile.reported_rule, profile.least_within_one)
+    found: dict[str, RowEndpoint] = {}
+    for series in profile.series:
+        seen = [wells.get(name) for name in series.wells]
+        row = tuple([_MISSING if well is None else evidence(well, profile) for well in seen])
+        found[series.row] = _judged(row, rules, None in failed or series.row in failed)
+    return found
 
 
-def _series_endpoint(wells: Mapping[str, Well], profile: AssayProfile, series: Series) -> RowEndpoint:
-    seen = [evidence(wells[name], profile) if name in wells else _MISSING for name in series.wells]
-    endpoint = row_endpoint(
-        seen,
-        inhibited=profile.inhibited,
-        control_failed=_control_failed(wells, profile, series),
-        reports=profile.reports,
-    )
-    k, least = endpoint.reported(profile), profile.least_within_one
-    if k is None or least is None or chance_within_one(seen, k) >= least:
+class _Rules(msgspec.Struct, frozen=True):
+    """What a row's endpoint depends on beside its wells."""
+
+    inhibited: tuple[Call, ...]
+    reports: Reports
+    reported_rule: EndpointRule
+    least_within_one: float | None
+
+
+# Most rows are a clean step whose wells have one candidate each, and so are equal to a row that was judged before.
+@lru_cache(maxsize=4096)
+def _judged(wells: tuple[WellEvidence, ...], rules: _Rules, control_failed: bool) -> RowEndpoint:
+    endpoint = row_endpoint(wells, inhibited=rules.inhibited, control_failed=control_failed, reports=rules.reports)
+    k, least = _reported(endpoint, rules.reports, rules.reported_rule), rules.least_within_one
+    if k is None or least is None or chance_within_one(wells, k) >= least:
         return endpoint
     return msgspec.structs.replace(endpoint, grade="low", flags=(*endpoint.flags, "uncertain"))
 
@@ -242,20 +271,18 @@ def _series_endpoint(wells: Mapping[str, Well], profile: AssayProfile, series: S
 _MISSING: Final = WellEvidence(Call.NOT_READ, 0.5)
 
 
-def _control_failed(wells: Mapping[str, Well], profile: AssayProfile, series: Series) -> bool:
-    """Whether a control that speaks for this series failed or could not be read.
+def _failed_controls(wells: Mapping[str, Well], profile: AssayProfile) -> set[str | None]:
+    """The rows for which a control failed or could not be read; None stands for the whole plate.
 
     A serum control speaks for the series in its own row, every other control for the whole plate.
     """
-    for control in profile.controls:
-        if not control.expected:
-            continue
-        for name in control.wells:
-            if control.role == "serum_control" and name.rstrip("0123456789") != series.row:
-                continue
-            if name not in wells or wells[name].call not in control.expected:
-                return True
-    return False
+    return {
+        name.rstrip("0123456789") if control.role == "serum_control" else None
+        for control in profile.controls
+        if control.expected
+        for name in control.wells
+        if name not in wells or wells[name].call not in control.expected
+    }
 
 
 def distribution(endpoints: Mapping[str, RowEndpoint], profile: AssayProfile) -> dict[int, int]:

@@ -26,6 +26,8 @@ class WellEvidence(msgspec.Struct, frozen=True, gc=False):
 def evidence(well: Well, profile: AssayProfile) -> WellEvidence:
     """A stored well as the rules see it. Mass that no candidate holds counts for neither side."""
     candidates, inhibited = well.candidates, profile.inhibited
+    if len(candidates) == 1 and (only := next(iter(candidates.items())))[1] > 0:
+        return WellEvidence(well.call, float(only[0] in inhibited), flagged=bool(well.flags))
     total = sum(candidates.values())
     p = sum([candidates.get(call, 0.0) for call in inhibited]) / total if total > 0 else float(well.call in inhibited)
     return WellEvidence(well.call, p, flagged=bool(well.flags))

@@ -9,18 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.assay import Call
+from protocol.assay import AssayProfile, Call, ControlWells
 from protocol.endpoint import (
     AGAIN_ODDS,
     RowEndpoint,
     WellEvidence,
     chance_within_one,
     distribution,
+    evidence,
     last_flowing,
     plate_endpoints,
     row_endpoint,
     seen_endpoints,
     step_fit,
+    step_likelihoods,
     titre_text,
 )
 from protocol.messages import Well
@@ -139,6 +141,45 @@ def island(p: float) -> dict[str, Well]:
     """Row A flows up to column 5, and with this probability in column 8 too."""
     candidates = {Call.FLOWING: p, Call.PARTIAL: round(1 - p, 4)}
     return make_wells(5) | {"A8": Well(max(candidates, key=lambda call: candidates[call]), max(p, 1 - p), candidates)}
+
+
+def _first_of_the_highest(likelihoods: list[float]) -> int:
+    return [round(each, 9) for each in likelihoods].index(max(round(each, 9) for each in likelihoods))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(Call)), st.sampled_from((0.0, 0.3, 0.5, 0.5000000001, 1.0))), min_size=1)
+)
+def test_steps_that_are_the_same_to_nine_digits_tie_and_the_lowest_is_given(drawn: list[tuple[Call, float]]) -> None:
+    wells = [WellEvidence(call, p) for call, p in drawn]
+    fit = step_fit(wells)
+    if fit is not None:
+        likelihoods = step_likelihoods(wells)
+        best = _first_of_the_highest(likelihoods)
+        second = _first_of_the_highest([*likelihoods[:best], -math.inf, *likelihoods[best + 1 :]])
+        assert fit == (best, max(0.0, likelihoods[best] - likelihoods[second]))
+
+
+@given(st.lists(st.tuples(st.sampled_from("Fbd"), st.sampled_from((0.2, 0.6, 1.0))), min_size=12, max_size=12))
+def test_a_row_is_judged_by_its_own_wells_and_rules_however_many_were_judged_before(drawn: list) -> None:
+    wells = make_wells()
+    for name, (letter, p) in zip(HI.series[0].wells, drawn, strict=True):
+        call = Call({"F": "flowing", "b": "button", "d": "diffuse"}[letter])
+        wells[name] = Well(call, p, {call: p, Call.PARTIAL: round(1 - p, 1)})
+    seen = [evidence(wells[name], HI) for name in HI.series[0].wells]
+    for failed in (False, True):
+        for least in (None, 0.6, 0.99):
+            profile = replace(HI, least_within_one=least, controls=_failing(HI) if failed else HI.controls)
+            own = row_endpoint(seen, inhibited=HI.inhibited, control_failed=failed)
+            k = own.reported(profile)
+            far_off = k is not None and least is not None and chance_within_one(seen, k) < least
+            found = plate_endpoints(wells, profile)["A"]
+            assert found == (replace(own, grade="low", flags=(*own.flags, "uncertain")) if far_off else own)
+
+
+def _failing(profile: AssayProfile) -> tuple[ControlWells, ...]:
+    """One control for the whole plate, of a well that is flowing, and expected to be empty."""
+    return (ControlWells("rbc_control", (profile.series[1].wells[0],), (Call.EMPTY,)),)
 
 
 def test_a_row_whose_titre_may_lie_far_off_has_none_and_a_person_looks() -> None:
