@@ -16,7 +16,7 @@ from central.deliveries import editing
 from central.deliveries.dialect import DialectError, shipped
 from central.deliveries.editing import UnknownError
 from central.deliveries.places import PlaceError
-from central.deliveries.queries import differences_of, get_delivery, list_deliveries, list_rules, log_of
+from central.deliveries.queries import awaited_by, differences_of, get_delivery, list_deliveries, list_rules, log_of
 from central.deliveries.states import DeliveryState, DeliveryStateError
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import ADMINS, OPERATORS, VIEWERS
@@ -98,6 +98,7 @@ async def get_delivery_page(request: CentralRequest, parts: Wired, delivery_id: 
             raise missing("delivery", delivery_id)
         lines = await log_of(connection, delivery_id)
         different = await differences_of(connection, delivery_id)
+        awaited = await awaited_by(connection, found)
     words = STATE_WORDS[found.state]
     return page(
         request,
@@ -106,6 +107,7 @@ async def get_delivery_page(request: CentralRequest, parts: Wired, delivery_id: 
         "/deliveries",
         delivery=found,
         log=lines,
+        awaited=awaited,
         words=words,
         differences=None if different is None else msgspec.structs.asdict(different),
     )

@@ -16,6 +16,7 @@ from central.deliveries.arrival import follow, plates_delivered
 from central.deliveries.changes import News, announce
 from central.deliveries.dialect import Dialect, check
 from central.deliveries.places import Bounds, Kind, check_place
+from central.deliveries.queries import was_corrected
 from central.deliveries.rules import raise_one
 from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStateError, after
 from central.people.sites import Sites
@@ -157,7 +158,7 @@ async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: A
     """Try again what was given up: from where nobody knows what is at the place, or from the start."""
     async with transaction(engine) as connection:
         row = await _delivery(connection, delivery_id, sites)
-        if await _was_corrected(connection, row):
+        if await was_corrected(connection, row):
             raise DeliveryStateError(
                 "a newer revision stands for it (expected the newest: an older one comes after none)"
             )
@@ -165,15 +166,6 @@ async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: A
         values = {"due_at": now, "attempts": 0, "leased_until": None}
         was, new = await _move(connection, row, event, now, values)
         await record(connection, actor, [Change("delivery.retry", "delivery", row.id, row.site_id, was, new)], now)
-
-
-async def _was_corrected(connection: AsyncConnection, row: Row[Any]) -> bool:
-    newer = select(deliveries.c.id).where(
-        deliveries.c.rule_id == row.rule_id,
-        deliveries.c.subject_id == row.subject_id,
-        deliveries.c.revision > row.revision,
-    )
-    return await connection.scalar(newer.limit(1)) is not None
 
 
 async def again(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: Actor, now: datetime) -> str:

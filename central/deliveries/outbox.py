@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any, Final
 
 import msgspec
@@ -23,9 +24,11 @@ from central.audit.chain import SYSTEM
 from central.db import DATABASE_ERRORS, reading, transaction
 from central.deliveries.arrival import follow
 from central.deliveries.differences import Made, in_words
+from central.deliveries.queries import was_corrected
 from central.deliveries.render import RenderError
 from central.deliveries.states import (
     MOST_ATTEMPTS,
+    MOST_ATTEMPTS_CORRECTED,
     OPEN,
     DeliveryEvent,
     DeliveryState,
@@ -210,19 +213,36 @@ async def _failed(engine: AsyncEngine, worker: Worker, row: Row[Any], error: Exc
     now, attempts = worker.now(), row.attempts + 1
     final = isinstance(error, RenderError) or (isinstance(error, TargetError) and error.final)
     given_up = final or attempts >= MOST_ATTEMPTS
-    placed = row.state == DeliveryState.PLACED.value
     values: dict[str, Any] = {"attempts": attempts, "last_error": _said(error), "leased_until": None}
     async with transaction(engine) as connection:
-        if given_up and not placed:
-            values["state"] = after(DeliveryState(row.state), DeliveryEvent.FAIL).value
+        corrected = attempts >= MOST_ATTEMPTS_CORRECTED and await was_corrected(connection, row)
+        events = _ends(row, given_up=given_up, corrected=corrected)
+        if events:
+            values["state"] = reduce(after, events, DeliveryState(row.state)).value
         else:
             values["due_at"] = now + timedelta(seconds=retry_delay_s(attempts, worker.chance()))
         seen = (deliveries.c.id == row.id, deliveries.c.state == row.state, deliveries.c.leased_by == worker.name)
         done = await connection.execute(update(deliveries).where(*seen).values(values))
-        if done.rowcount:
-            await _log(connection, row.id, "fail" if "state" in values else "try", now, _said(error))
-            if "state" in values:
-                await follow(connection, row, DeliveryEvent.FAIL, actor=SYSTEM, now=now)
+        if not done.rowcount:
+            return
+        await _log(connection, row.id, "fail" if events else "try", now, _said(error))
+        if DeliveryEvent.SUPERSEDE in events:
+            await _log(connection, row.id, DeliveryEvent.SUPERSEDE.value, now, "its correction waited long enough")
+        elif events:
+            await follow(connection, row, DeliveryEvent.FAIL, actor=SYSTEM, now=now)
+
+
+def _ends(row: Row[Any], *, given_up: bool, corrected: bool) -> tuple[DeliveryEvent, ...]:
+    """What a failed try leads to: nothing where it is tried again, which a file that is placed is for ever.
+
+    One that hangs in its placing lets its correction go after a while. It is never taken up again, so that it cannot
+    come after what corrects it; whether it came before is as unknown as it was.
+    """
+    if row.state == DeliveryState.PLACED.value:
+        return ()
+    if row.state == DeliveryState.PLACING.value and corrected:
+        return DeliveryEvent.FAIL, DeliveryEvent.SUPERSEDE
+    return (DeliveryEvent.FAIL,) if given_up else ()
 
 
 def _said(error: Exception) -> str:

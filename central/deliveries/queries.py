@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Row, Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.deliveries.differences import Differences
+from central.deliveries.states import DeliveryState
 from central.people.sites import Sites
 from central.tables import deliveries, delivery_log, delivery_rules
 
@@ -135,6 +136,27 @@ async def differences_of(connection: AsyncConnection, delivery_id: str) -> Diffe
     """What a delivery changed against the one before; None where it is the first, or has no file yet."""
     found = await connection.scalar(select(deliveries.c.differences).where(deliveries.c.id == delivery_id))
     return None if found is None else msgspec.convert(found, Differences)
+
+
+async def was_corrected(connection: AsyncConnection, row: Row[Any] | DeliveryRow) -> bool:
+    """Whether a newer revision stands for a delivery."""
+    of_subject = deliveries.c.rule_id == row.rule_id, deliveries.c.subject_id == row.subject_id
+    newer = select(deliveries.c.id).where(*of_subject, deliveries.c.revision > row.revision)
+    return await connection.scalar(newer.limit(1)) is not None
+
+
+async def awaited_by(connection: AsyncConnection, row: DeliveryRow) -> DeliveryRow | None:
+    """The earlier revision that a correction waits for, because it is being placed; None where it waits for none."""
+    if row.state not in (DeliveryState.PENDING, DeliveryState.GENERATED):
+        return None
+    query = _deliveries(Sites.of([row.site_id])).where(
+        deliveries.c.rule_id == row.rule_id,
+        deliveries.c.subject_id == row.subject_id,
+        deliveries.c.revision < row.revision,
+        deliveries.c.state == DeliveryState.PLACING.value,
+    )
+    found = (await connection.execute(query.order_by(deliveries.c.revision).limit(1))).one_or_none()
+    return None if found is None else _delivery(found._mapping)
 
 
 def _deliveries(sites: Sites) -> Select[Any]:

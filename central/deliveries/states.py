@@ -72,6 +72,8 @@ def after(state: DeliveryState, event: DeliveryEvent) -> DeliveryState:
 RETRY_DELAYS_S: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 # After so many tries a person is told: at the longest delay that is most of a day.
 MOST_ATTEMPTS: Final = 100
+# One that is being placed while its correction waits for it: a quarter of an hour, then the correction goes.
+MOST_ATTEMPTS_CORRECTED: Final = 6
 
 
 def retry_delay_s(attempts: int, jitter: float) -> float:

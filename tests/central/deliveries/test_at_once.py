@@ -15,6 +15,7 @@ from central.deliveries import editing
 from central.deliveries.dialect import shipped
 from central.deliveries.outbox import Worker, work
 from central.deliveries.preview import preview
+from central.deliveries.queries import awaited_by, get_delivery
 from central.deliveries.rules import generate, valid
 from central.deliveries.states import DeliveryStateError
 from central.deliveries.targets.folder import Folder
@@ -25,7 +26,8 @@ from central.results.queries import speakers
 from central.review import signing
 from central.settings import Settings
 from central.tables import control_sera, deliveries, placements, plates
-from tests.central.deliveries.test_outbox import make_delivery
+from tests.central.deliveries.test_outbox import make_delivery, worker
+from tests.central.deliveries.test_outbox import states as outbox_states
 from tests.central.deliveries.test_rules import deliver, rule, states
 from tests.central.review.reviews import RUN, accept, dossier, override, people, plate_state, read_plate, say, sign
 from tests.central.web import Clock
@@ -185,6 +187,37 @@ async def test_a_correction_waits_until_the_file_that_it_corrects_is_out(engine:
     await step(700)
     await step(1)
     assert await states(engine) == [(1, "placed"), (2, "placed")]
+
+
+async def test_a_file_whose_place_is_lost_holds_up_its_correction_for_a_quarter_of_an_hour_and_never_comes_after_it(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    clock, old, new = Clock(), Locked(tmp_path / "old"), tmp_path / "new"
+    tmp_path.joinpath("old").mkdir()
+    new.mkdir()
+    await make_delivery(engine)
+
+    async def step(target: Target, seconds: float) -> None:
+        clock.tick(seconds)
+        await work(engine, worker(clock, target))
+
+    await step(old, 0)
+    await make_delivery(engine, "d0000002", revision=2)
+    async with reading(engine) as connection:
+        held = await get_delivery(connection, "d0000002", EVERY_SITE)
+        assert held is not None
+        awaited = await awaited_by(connection, held)
+    assert awaited is not None
+    assert (awaited.revision, awaited.last_error) == (1, "locked (it is tried again)")
+    for _ in range(4):
+        await step(Folder(new), 700)
+        assert [state for state, _ in await outbox_states(engine)] == ["placing", "pending"]
+    await step(Folder(new), 700)
+    await step(Folder(new), 1)
+    assert [state for state, _ in await outbox_states(engine)] == ["superseded", "placed"]
+    old.locked = False
+    await step(old, 7000)
+    assert [path.name for path in tmp_path.glob("*/*.csv")] == [path.name for path in new.glob("*_r2.csv")]
 
 
 async def test_a_preview_says_that_a_control_failed_and_shows_no_titre(engine: AsyncEngine) -> None:
