@@ -21,6 +21,7 @@ from central.db import reading
 from central.parts import CentralRequest, Parts, Wired, actor_of, person_of
 from central.people.permissions import REVIEWERS
 from central.people.sites import Sites
+from central.web.headers import attachment
 
 _WORD: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$"
 _PRINTABLE: Final = r"^[^\x00-\x1f\x7f]{1,100}$"
@@ -140,7 +141,7 @@ async def get_audit_export(
     data_dir = parts.settings.data_dir
     head = await writing.begin(parts.engine, data_dir, wanted, file_format, actor=actor_of(request), now=parts.now())
     headers = {
-        "content-disposition": f'attachment; filename="audit-{head.number}.{file_format}"',
+        "content-disposition": attachment(f"audit-{head.number}.{file_format}"),
         "wellread-audit-head": f"{head.number} {head.hash} {head.public_key} {head.signature}",
     }
     body = writing.file_of(parts.engine, wanted, person_of(request).sites, file_format, head)

@@ -26,6 +26,7 @@ from central.deliveries.queries import (
 from central.deliveries.states import DeliveryState, DeliveryStateError
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
 from central.people.permissions import OPERATORS, VIEWERS
+from central.web.headers import attachment
 from central.web.problems import ProblemError
 
 _ID: Final = r"^[0-9a-f-]{36}$"
@@ -147,7 +148,7 @@ async def get_delivery_file(request: CentralRequest, parts: Wired, delivery_id: 
     if found is None:
         raise missing("file of delivery", delivery_id)
     headers = {
-        "content-disposition": f'attachment; filename="{found.name}"',
+        "content-disposition": attachment(found.name),
         "etag": f'"{found.sha256}"',
         "x-content-type-options": "nosniff",
     }

@@ -8,6 +8,7 @@ from central.db import reading
 from central.fleet.queries import DeadLetter, dead_letter_payload, list_dead_letters
 from central.parts import Wired
 from central.people.permissions import ADMINS
+from central.web.headers import attachment
 from central.web.problems import ProblemError
 
 
@@ -53,6 +54,5 @@ async def get_dead_letter_payload(parts: Wired, number: LetterPath) -> Response[
     digest, payload = found
     if not payload:
         raise ProblemError(410, f"the bytes of dead letter {number} had to make room (its SHA-256 was {digest})")
-    name = f'attachment; filename="dead-letter-{number}.bin"'
-    headers = {"content-disposition": name, "x-content-type-options": "nosniff"}
+    headers = {"content-disposition": attachment(f"dead-letter-{number}.bin"), "x-content-type-options": "nosniff"}
     return Response(payload, media_type="application/octet-stream", headers=headers)

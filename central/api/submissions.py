@@ -57,6 +57,7 @@ from central.people.permissions import OPERATORS, REVIEWERS, VIEWERS
 from central.people.sites import Sites
 from central.results.aggregate import Run
 from central.results.queries import submission_runs
+from central.web.headers import attachment
 from central.web.problems import ProblemError
 from central.web.revisions import revision_tag, seen_revision
 
@@ -296,7 +297,7 @@ async def get_labware(
     return Response(
         file.content,
         media_type="text/csv; charset=utf-8",
-        headers={"content-disposition": f'attachment; filename="{file.name}"'},
+        headers={"content-disposition": attachment(file.name)},
     )
 
 

@@ -26,6 +26,7 @@ FORMULA: Final = "\0formula"  # stands for a cell that has no value of its own
 _DELIMITERS: Final = (",", ";", "\t")
 _ZIP: Final = b"PK\x03\x04"
 _CHUNK: Final = 1 << 16
+_DEFINES: Final = re.compile(rb"<!(DOCTYPE|ENTITY)")
 # A workbook's own errors, and those of a damaged archive or of XML that is none.
 _NO_WORKBOOK: Final = (
     InvalidFileException,
@@ -149,6 +150,8 @@ def _check_unpacked(content: bytes) -> None:
     """Unpack every part under the limit, whatever its archive says of its size."""
     try:
         unpacked = _unpacked_bytes(content)
+    except SheetError:
+        raise
     except _NO_WORKBOOK as error:
         raise SheetError(f"a workbook that cannot be unpacked: {str(error)[:100] or type(error).__name__}") from error
     if unpacked > MAX_UNPACKED_BYTES:
@@ -160,9 +163,14 @@ def _unpacked_bytes(content: bytes) -> int:
     total = 0
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for entry in archive.infolist():
+            before = b""
             with archive.open(entry) as part:
                 while total <= MAX_UNPACKED_BYTES and (piece := part.read(_CHUNK)):
                     total += len(piece)
+                    # A zero beside each sign: UTF-16. No workbook defines entities of its own, and none may.
+                    if _DEFINES.search((before + piece).replace(b"\0", b"")):
+                        raise SheetError("a workbook that defines XML entities (expected one without)")
+                    before = piece[-64:]
     return total
 
 

@@ -260,3 +260,32 @@ def test_five_hundred_hostile_names_are_refused_and_inert() -> None:
         except (SheetError, WorklistError):
             continue
         assert all(LAB_ID.fullmatch(serum) for serum in rows(found).values()), name
+
+
+ENTITIES = (
+    b'<!DOCTYPE x [<!ENTITY x SYSTEM "file:///etc/hostname">]>',
+    b'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd">',
+    b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>',
+)
+
+
+@pytest.mark.parametrize("entities", ENTITIES)
+@pytest.mark.parametrize("part", ["xl/workbook.xml", "xl/worksheets/sheet1.xml", "xl/styles.xml"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_workbook_with_entities_of_its_own_is_refused_before_anything_reads_it(
+    part: str, entities: bytes, encoding: str
+) -> None:
+    book = workbook(HEAD.split(","), ["S-1", "NDV", 1, "A", "F1"])
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
+        assert part in source.namelist()
+        for entry in source.infolist():
+            kept = source.read(entry)
+            if entry.filename == part:
+                # Far into the part, across the pieces that it is read in.
+                head, _, rest = kept.decode().partition("?>")
+                said = head.replace("UTF-8", encoding.upper()) + "?>" + " " * 65_530
+                kept = (said + entities.decode() + rest).encode(encoding)
+            target.writestr(entry.filename, kept)
+    with pytest.raises(SheetError, match="defines XML entities"):
+        read(out.getvalue())
