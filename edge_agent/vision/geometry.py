@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edge_agent.vision.footprint import (
     MAX_ASKEW_DEGREES,
+    MIDDLE_AGREES,
     Window,
     dominant,
     likeliest,
@@ -75,16 +76,20 @@ def place_plate(
     *,
     expected: PlateFormat,
     seat: Seat | None,
+    outline_agrees: bool = False,
 ) -> Placed:
     """The plate in a grid, refused unless every well is certain.
 
     `wells` are the detections that the grid was fitted to, `outlines` the plate boxes (n, 4) that were detected,
     `picture` its width and height. `seat` None: orientation unknown, wells are named as if A1 were top left; a plate
-    standing upright as if it had been turned anticlockwise, so that the naming is never mirrored.
+    standing upright as if it had been turned anticlockwise, so that the naming is never mirrored. `outline_agrees`:
+    the wells' word is not enough, the plate's own box has to say the same along both axes.
     """
     window = _best_window(grid, expected, outlines)
     outline = own_outline(grid, window, outlines)
     window = _proven(grid, window, outline, picture)
+    if outline_agrees:
+        _check_outline(grid, window, outline, picture)
     _check_edges(grid, window, wells.centres[grid.members])
     _check_fit(grid, window, wells)
     turn = _turn(grid, window, seat)
@@ -140,6 +145,13 @@ def _proven(grid: Grid, window: Window, outline: Array | None, picture: tuple[in
         if _beyond(grid, window, axis) > TIE:
             raise _uncertain(window, line)
     return window
+
+
+def _check_outline(grid: Grid, window: Window, outline: Array | None, picture: tuple[int, int]) -> None:
+    """Along both axes the plate box's middle lies where the window has it; of a box cut off, the edge that is left."""
+    for axis, apart in enumerate(offset(grid, window, outline, picture)):
+        if not abs(apart.middle) <= MIDDLE_AGREES:
+            raise _uncertain(window, "column" if (axis == 0) != window.upright else "row")
 
 
 def _beyond(grid: Grid, window: Window, axis: int) -> int:

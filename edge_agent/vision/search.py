@@ -112,21 +112,29 @@ def _outcomes(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> l
     return outcomes
 
 
-def _outcome(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> Placed | Refused:
+def _outcome(
+    grid: Grid, wells: Detections, outlines: Array, asked: Asked, *, outline_agrees: bool = False
+) -> Placed | Refused:
+    form, seat = asked.form, asked.seat
     try:
-        return place_plate(grid, wells, outlines, asked.picture, expected=asked.form, seat=asked.seat)
+        return place_plate(
+            grid, wells, outlines, asked.picture, expected=form, seat=seat, outline_agrees=outline_agrees
+        )
     except Refused as refused:
         return refused
 
 
 def _through_lens(grid: Grid, wells: Detections, outlines: Array, asked: Asked) -> Placed | None:
-    """The plate that passes the gate once the lens's bend is taken out, where it lies in the picture as it is."""
+    """The plate that passes the gate once the lens's bend is taken out, where it lies in the picture as it is.
+
+    A bend makes a false column beside the plate look as if it belonged there, so wells alone do not prove their edges.
+    """
     centres = wells.centres[grid.members]
     lens = fit_lens(grid, centres, asked.picture)
     straight = None if lens is None else straightened(grid, centres, lens)
     if lens is None or straight is None:
         return None
-    placed = _outcome(straight, lens.straight_wells(wells), lens.straight_boxes(outlines), asked)
+    placed = _outcome(straight, lens.straight_wells(wells), lens.straight_boxes(outlines), asked, outline_agrees=True)
     if isinstance(placed, Refused):
         return None
     rows, columns = np.mgrid[: asked.form.rows, : asked.form.columns]

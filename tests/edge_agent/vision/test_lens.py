@@ -8,38 +8,51 @@ from edge_agent.vision.geometry import Placed
 from edge_agent.vision.lattice import Grid, fit_grid
 from edge_agent.vision.lens import BENDS, Lens, fit_lens, straightened
 from edge_agent.vision.search import find_plates
-from edge_agent.vision.tensors import WELL, Array, Detections
-from protocol.plate import plate_format
+from edge_agent.vision.tensors import PLATE, WELL, Array, Detections
+from protocol.plate import PLATE_HEIGHT_MM, PLATE_WIDTH_MM, plate_format
 
 FORM = plate_format(96)
-PICTURE, PITCH_PX = (1400, 1000), 100.0
+PICTURE, PITCH_PX = (1600, 1150), 100.0
+A1_PX: Array = np.array([250.0, 225.0])
+NO_PLATES = np.empty((0, 4))
 
 
 class Seeing:
-    """A detector that finds these wells wherever it looks first, and nothing in a nearer look."""
+    """A detector that finds these wells and plates wherever it looks first, and nothing in a nearer look."""
 
-    def __init__(self, centres: Array) -> None:
-        self.centres, self.looks = centres, 0
+    def __init__(self, centres: Array, plates: Array) -> None:
+        self.centres, self.plates, self.looks = centres, plates, 0
 
     def detect(self, image_bgr: Array) -> Detections:
         self.looks += 1
-        return detected(self.centres if self.looks == 1 else self.centres[:0])
+        return detected(*((self.centres, self.plates) if self.looks == 1 else (self.centres[:0], self.plates[:0])))
 
 
-def detected(centres: Array) -> Detections:
+def detected(centres: Array, plates: Array = NO_PLATES) -> Detections:
     boxes = np.concatenate([centres - 40, centres + 40], axis=1)
-    return Detections(boxes, np.full(len(centres), 0.9), np.full(len(centres), WELL))
+    classes = np.repeat([WELL, PLATE], [len(centres), len(plates)])
+    return Detections(np.concatenate([boxes, plates]), np.full(len(classes), 0.9), classes)
 
 
 def wells(columns: int = 12) -> Array:
     """The wells of a plate that fills the picture, row by row."""
     rows, places = np.mgrid[:8, :columns]
-    return np.column_stack([places.ravel(), rows.ravel()]) * PITCH_PX + (150, 150)
+    return np.column_stack([places.ravel(), rows.ravel()]) * PITCH_PX + A1_PX
 
 
-def plates_found(centres: Array) -> list[Placed]:
+def footprint(lens: Lens, moved: float = 0.0) -> Array:
+    """The box of the plate of `wells()`, as the lens shows it."""
+    along = np.linspace(0, 1, 21)
+    sides = [(along, 0 * along), (along, 0 * along + 1), (0 * along, along), (0 * along + 1, along)]
+    size_mm, a1_mm = np.array([PLATE_WIDTH_MM, PLATE_HEIGHT_MM]), np.array([FORM.a1_x_mm, FORM.a1_y_mm])
+    edge = (np.concatenate([np.column_stack(side) for side in sides]) * size_mm - a1_mm) / FORM.pitch_mm
+    there = lens.bent(edge * PITCH_PX + A1_PX + (moved, 0))
+    return np.asarray(np.concatenate([there.min(axis=0), there.max(axis=0)])[None])
+
+
+def plates_found(centres: Array, plates: Array = NO_PLATES) -> list[Placed]:
     grain = np.random.default_rng(1).integers(90, 160, (*PICTURE[::-1], 3)).astype(np.uint8)
-    found = find_plates(grain, Seeing(centres), expected=FORM, seat=None)  # type: ignore[arg-type]
+    found = find_plates(grain, Seeing(centres, plates), expected=FORM, seat=None)  # type: ignore[arg-type]
     return [one for one in found if isinstance(one, Placed)]
 
 
@@ -81,12 +94,31 @@ def test_a_few_wells_fit_no_lens() -> None:
 
 
 def test_a_plate_through_a_wide_lens_is_found_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    bent = Lens(-0.07, PICTURE).bent(wells())
+    lens = Lens(-0.09, PICTURE)
+    bent = lens.bent(wells())
     seen = bent + np.random.default_rng(3).normal(0, 3, (96, 2))
-    (found,) = plates_found(seen)
+    (found,) = plates_found(seen, footprint(lens))
     assert np.hypot(*(found.centres_px - bent).T).max() < 0.18 * PITCH_PX
     monkeypatch.setattr(search, "fit_lens", lambda *_: None)
+    assert plates_found(seen, footprint(lens)) == []
+
+
+def test_through_a_lens_the_wells_alone_do_not_say_where_a_plate_ends() -> None:
+    lens = Lens(-0.09, PICTURE)
+    seen = lens.bent(wells()) + np.random.default_rng(3).normal(0, 3, (96, 2))
     assert plates_found(seen) == []
+    assert plates_found(seen, footprint(lens, moved=-0.6 * PITCH_PX)) == []
+
+
+@pytest.mark.parametrize(("bend", "off_pitch"), [(-0.03, 0.15), (-0.06, 0.15), (-0.12, -0.15)])
+def test_a_false_column_beside_a_missing_one_is_not_bent_into_its_place(bend: float, off_pitch: float) -> None:
+    """Wells of the first column not detected, things like wells a little off where a thirteenth would lie."""
+    lens, columns = Lens(bend, PICTURE), np.arange(96) % 12
+    false = wells()[columns == 11] + ((1 + off_pitch) * PITCH_PX, 0)
+    bent = lens.bent(np.concatenate([wells()[columns > 0], false]))
+    seen = bent + np.random.default_rng(0).normal(0, 3, bent.shape)
+    assert plates_found(seen) == []
+    assert plates_found(seen, footprint(lens)) == []
 
 
 def test_a_plate_is_refused_whose_corner_wells_a_homography_would_miss() -> None:
@@ -101,7 +133,7 @@ def test_a_column_of_print_is_not_bent_into_a_column_of_wells() -> None:
 
 
 def test_an_edge_cut_off_by_the_picture_stays_where_it_is_cut_off() -> None:
-    cut, whole = np.array([[0.0, 100, 1399, 900]]), np.array([[100.0, 100, 1300, 900]])
+    cut, whole = np.array([[0.0, 100, 1599, 900]]), np.array([[100.0, 100, 1300, 900]])
     lens = Lens(BENDS[0], PICTURE)
-    assert lens.straight_boxes(cut)[0, [0, 2]].tolist() == [0, 1399]
+    assert lens.straight_boxes(cut)[0, [0, 2]].tolist() == [0, 1599]
     assert (lens.straight_boxes(whole)[0, :2] > whole[0, :2]).all()
