@@ -10,6 +10,8 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,6 +115,17 @@ def _json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+@dataclass(slots=True)
+class Effects:
+    """Whether a commit was tried since somebody began to look: then something may have been done."""
+
+    possible: bool = False
+
+
+# Whoever has to know sets one of his own, for what he calls from there on.
+EFFECTS: Final[ContextVar[Effects | None]] = ContextVar("effects", default=None)
+
+
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection whose changes are committed at the end, or undone by an exception. The way to write."""
@@ -120,6 +133,8 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         await connection.execution_options(immediate=True)
         async with connection.begin():
             yield connection
+            if (effects := EFFECTS.get()) is not None:
+                effects.possible = True
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from litestar.types import Message, Scope
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.db import DATABASE_ERRORS, insert_ignore, transaction
+from central.db import DATABASE_ERRORS, EFFECTS, Effects, insert_ignore, transaction
 from central.seal import Seal, SealError
 from central.tables import answers
 from central.web.problems import ProblemError
@@ -57,6 +57,7 @@ class _First:
     seal: Seal
     caller: str
     key: str
+    effects: Effects
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     packed: bool = False
@@ -82,7 +83,9 @@ async def begin(request: Request[Any, Any, Any], engine: AsyncEngine, seal: Seal
             known = (await connection.execute(select(answers).where(*_is(caller, key)))).one_or_none()
     if known is not None:
         _answer_again(known, fingerprint, seal, now)
-    request.scope.setdefault("state", {})[_STATE] = _First(engine, seal, caller, key)
+    effects = Effects()
+    EFFECTS.set(effects)
+    request.scope.setdefault("state", {})[_STATE] = _First(engine, seal, caller, key, effects)
 
 
 def _answer_again(known: Any, fingerprint: str, seal: Seal, now: datetime) -> None:
@@ -139,10 +142,16 @@ async def _finish(first: _First) -> None:
                 sealed = first.seal.close(body, _owner(first.caller, first.key))
                 values = {"status": first.status, "headers": first.headers, "body": sealed}
                 await connection.execute(update(answers).where(*_is(first.caller, first.key)).values(values))
-            elif first.status != HTTPStatus.INTERNAL_SERVER_ERROR:  # of which nobody knows whether something was done
+            elif not _in_doubt(first):
                 await connection.execute(delete(answers).where(*_is(first.caller, first.key)))
     except DATABASE_ERRORS:
         _log.warning("answer_not_kept", caller=first.caller, status=first.status)
+
+
+def _in_doubt(first: _First) -> bool:
+    """Nobody knows whether something was done: an error of ours, or a database that went away around a commit."""
+    unavailable = first.status == HTTPStatus.SERVICE_UNAVAILABLE and first.effects.possible
+    return first.status == HTTPStatus.INTERNAL_SERVER_ERROR or unavailable
 
 
 def _is(caller: str, key: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -6,15 +6,20 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from litestar import Litestar, Request
+from litestar import post as route
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import COMMAND
 from central.db import insert_ignore, reading, transaction
 from central.people.keys import create_key
+from central.seal import Seal
 from central.settings import Settings
-from central.tables import answers, api_keys, submissions
+from central.tables import answers, api_keys, sites, submissions
+from central.web import idempotency
 from central.web.idempotency import KEPT_FOR, WORKED_ON
+from central.web.problems import to_response
 from tests.central.web import Client, Clock, bearer, central, people
 from tests.make import NOON
 
@@ -173,3 +178,30 @@ async def test_a_request_that_may_not_be_made_leaves_no_note(engine: AsyncEngine
     async with central(settings) as client:
         assert (await post(client, await bearer(client, "viewer") | KEY)).status_code == 403
     assert await many(engine, answers) == 0
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_where_the_database_goes_away_there_is_a_clean_try_or_none(engine: AsyncEngine, committed: bool) -> None:
+    troubles = [OSError("the database went away")]
+
+    @route("/api/site")
+    async def add_site(request: Request[Any, Any, Any]) -> None:
+        """In two steps, the second of which fails the first time."""
+        await idempotency.begin(request, engine, Seal(b"s" * 32), "key:lims", NOON)
+        if not committed and troubles:
+            raise troubles.pop()
+        async with transaction(engine) as connection:
+            values = {"title": "North", "created_at": NOON, "unregistered": "wait", "four_eyes": False, "revision": 1}
+            values["id"] = f"s{await connection.scalar(select(func.count()).select_from(sites))}"
+            await connection.execute(insert(sites).values(values))
+        if troubles:
+            raise troubles.pop()
+
+    handlers: Any = {idempotency.ReplayError: idempotency.replayed, Exception: to_response}
+    app = Litestar([add_site], before_send=[idempotency.keep_answer], exception_handlers=handlers)
+    before = await many(engine, sites)
+    wire = httpx.ASGITransport(app, raise_app_exceptions=False)  # in the test's own event loop, as its engine is
+    async with httpx.AsyncClient(transport=wire, base_url="http://central.example") as client:
+        found = [(await client.post("/api/site", headers=KEY)).status_code for _ in range(3)]
+    assert found == ([503, 409, 409] if committed else [503, 201, 201])
+    assert await many(engine, sites) == before + 1
