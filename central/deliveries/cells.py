@@ -7,6 +7,7 @@ until it is written: so a number is never mistaken for text that could be a form
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from central.deliveries.results import CALL_CODES, PlateResult, RowResult, WellResult
@@ -126,6 +127,14 @@ FIELDS: Final[Mapping[Source, Mapping[str, Callable[[PlateResult, Any], Value]]]
 }
 
 
+# Fields of wells that are of their plate: worked out once for its ninety-six.
+OF_PLATE: Final = frozenset({
+    "run_id", "run_revision", "plate_barcode", "plate_number", "plate_format", "sample_no", "submission_id", "test",
+    "assay", "measured_at", "device_id", "operator", "model_name", "model_version", "image_sha256",
+})  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
 def split_well(well: str) -> tuple[str, int]:
     """(row, column) of a well: `("B", 7)`."""
     row, column = parse_well(well)
@@ -134,11 +143,13 @@ def split_well(well: str) -> tuple[str, int]:
 
 def number_text(value: float, places: int | None, decimal: str) -> str:
     """A number, rounded half up where places are given; whole numbers stay whole."""
-    if places is None:
-        text = str(value)
-    else:
-        text = str(Decimal(str(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
-    return text.replace(".", decimal)
+    text = str(value) if places is None else _rounded(str(value), places)
+    return text if decimal == "." else text.replace(".", decimal)
+
+
+@lru_cache(maxsize=4096)
+def _rounded(number: str, places: int) -> str:
+    return str(Decimal(number).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
 
 
 def time_text(at: datetime, style: str) -> str:

@@ -2,11 +2,22 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from central.deliveries.cells import FIELDS, FORMULA_SIGNS, Value, guarded, judged, number_text, time_text, well_text
+from central.deliveries.cells import (
+    FIELDS,
+    FORMULA_SIGNS,
+    OF_PLATE,
+    Value,
+    guarded,
+    judged,
+    number_text,
+    time_text,
+    well_text,
+)
 from central.deliveries.dialect import Column, Dialect
 from central.deliveries.results import PlateResult, Results
 from protocol.plate import parse_well
@@ -24,9 +35,48 @@ class RenderError(ValueError):
 def table(dialect: Dialect, results: Results) -> bytes:
     """A line for each well, serum or plate that has a result."""
     head = [[column.header or column.field for column in dialect.columns]] if dialect.header else []
-    wanted = [column.field for column in dialect.columns]
-    lines = ([cell(dialect, column, values) for column in dialect.columns] for values in rows(dialect, results, wanted))
-    return encoded(dialect, chain(head, lines))
+    return encoded(dialect, chain(head, chain.from_iterable(_lines(dialect, plate) for plate in results.plates)))
+
+
+def _lines(dialect: Dialect, plate: PlateResult) -> Iterator[list[str]]:
+    """The lines of a plate, as `rows` and `cell` say them; what all its wells share is written once."""
+    fields = [FIELDS[dialect.source][column.field] for column in dialect.columns]
+    required = [field for column, field in zip(dialect.columns, fields, strict=True) if column.required]
+    of_each: list[tuple[int, Callable[[PlateResult, Any], Value], Callable[[Value], str]]] = []
+    for at, (column, field) in enumerate(zip(dialect.columns, fields, strict=True)):
+        if dialect.source != "wells" or column.field not in OF_PLATE:
+            of_each.append((at, field, _remembering(dialect, column)))
+    line: list[str] | None = None
+    for each in _things(dialect, plate):
+        if any(field(plate, each) is None for field in required):
+            continue
+        if line is None:
+            line = [
+                cell(dialect, column, {column.field: field(plate, each)})
+                for column, field in zip(dialect.columns, fields, strict=True)
+            ]
+        else:
+            line = line.copy()
+            for at, field, written in of_each:
+                line[at] = written(field(plate, each))
+        yield line
+
+
+def _remembering(dialect: Dialect, column: Column) -> Callable[[Value], str]:
+    """`cell` of a column, for the wells of one plate: most of what they say they say again."""
+    known: dict[str, str] = {}
+
+    def written(value: Value) -> str:
+        if value is None:
+            return ""
+        if not isinstance(value, str):  # 1 and 1.0 are the same to a dict
+            return cell(dialect, column, {column.field: value})
+        text = known.get(value)
+        if text is None:
+            text = known[value] = cell(dialect, column, {column.field: value})
+        return text
+
+    return written
 
 
 def rows(dialect: Dialect, results: Results, wanted: Iterable[str]) -> Iterator[dict[str, Value]]:
@@ -98,13 +148,15 @@ def _mapped(dialect: Dialect, call: str) -> str:
 def encoded(dialect: Dialect, lines: Iterable[Sequence[str]]) -> bytes:
     """Lines as bytes; RenderError for a value that this dialect cannot hold."""
     quoting = {"none": csv.QUOTE_NONE, "minimal": csv.QUOTE_MINIMAL, "all": csv.QUOTE_ALL}[dialect.quoting]
+    unsound = re.compile(f'[\0{re.escape(dialect.delimiter)}"\r\n]' if dialect.quoting == "none" else "\0")
     content = io.BytesIO()
     text = io.TextIOWrapper(content, dialect.encoding, newline="")
     writer = csv.writer(text, delimiter=dialect.delimiter, quoting=quoting, lineterminator=dialect.eol)  # type: ignore[arg-type]
     try:
         for line in lines:
-            for value in line:
-                _check_plain(dialect, value)
+            if unsound.search("".join(line)):
+                for value in line:
+                    _check_plain(dialect, value)
             writer.writerow(line)
         text.flush()
     except UnicodeEncodeError as error:

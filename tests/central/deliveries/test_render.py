@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.deliveries.dialect import Dialect, DialectError, load, shipped
+from central.deliveries.cells import FIELDS, OF_PLATE
+from central.deliveries.dialect import Column, Dialect, DialectError, load, shipped
 from central.deliveries.render import RenderError, file_name, render
-from central.deliveries.results import RowResult
+from central.deliveries.results import RowResult, WellResult
+from central.deliveries.tables import cell, encoded, rows, table
+from protocol.assay import Call
 from protocol.plate import row_label
-from tests.central.deliveries.results import make_plate, make_results
+from tests.central.deliveries.results import make_plate, make_results, make_wells
 
 LIMS = [dialect for dialect in shipped().values() if dialect.reader == "lims"]
 LINES = [dialect for dialect in LIMS if dialect.shape in ("table", "senaite_2d", "counts", "counts_legacy")]
@@ -190,3 +193,27 @@ def test_a_file_name_is_one_name_in_utc() -> None:
     at = datetime(2026, 11, 20, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
     results = make_results(submission="a/b:c", at=at)
     assert file_name(shipped()["labware"], results) == "interface_a_b_c_20261119_230203.csv"
+
+
+def test_what_fields_say_of_a_plate_they_say_of_all_its_wells() -> None:
+    plate = make_plate({"A": 8, "B": None, "C": 0})
+    wells = FIELDS["wells"]
+    assert set(wells) >= OF_PLATE
+    for name in OF_PLATE:
+        assert {wells[name](plate, well) for well in plate.wells} == {wells[name](plate, None)}, name
+
+
+@pytest.mark.parametrize("places", [None, 3])
+@pytest.mark.parametrize("required", [False, True])
+def test_a_line_is_its_cells_one_by_one(places: int | None, required: bool) -> None:
+    known = sorted(FIELDS["wells"])
+    columns = [Column(name, places=places, required=required and name == "sample_id") for name in known]
+    dialect = msgspec.structs.replace(shipped()["wells"], columns=tuple(columns), formula_guard=True)
+    ends = {"A": 8, "B": None, "C": 0}
+    nobody = WellResult(well="A2", call=Call.BUTTON, confidence=1.0, sample_id=None)
+    formula = WellResult(well="A3", call=Call.BUTTON, confidence=0.12345, sample_id="=1+1", flags=("glare",))
+    plate = make_plate(ends, wells=make_wells(ends, A2=nobody, A3=formula), operator="-anna")
+    some = make_results(plate, make_plate(run_id="run-2", operator=None))
+    one_by_one = [[cell(dialect, column, values) for column in columns] for values in rows(dialect, some, known)]
+    assert table(dialect, some) == encoded(dialect, [known, *one_by_one])
+    assert b"'=1+1" in table(dialect, some)
