@@ -27,6 +27,7 @@ from central.seal import Seal
 from central.settings import Settings
 from central.web.headers import request_id_of
 from central.web.limits import Rates
+from central.web.refusals import Refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Parts:
     rates: Rates = field(default_factory=Rates)
     notices: OpenCounts = field(default_factory=OpenCounts)
     followers: Followers = field(default_factory=Followers)
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def public_url(self) -> str:

@@ -20,6 +20,7 @@ from litestar.response import Redirect, Template
 from central.db import DATABASE_ERRORS, row_at_fault
 from central.people.callers import NotSignedInError, TooManyTriesError
 from central.web.headers import request_id_of
+from central.web.refusals import operation_of
 
 log: Final = structlog.get_logger(__name__)
 
@@ -68,7 +69,8 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[A
     if status >= 500:
         # As text: a log's own renderer may print local variables, and those hold passwords.
         trace = "".join(traceback.format_exception(error))
-        log.error("request_failed", request_id=request_id(request), path=request.url.path, trace=trace)
+        log.error("request_failed", request_id=request_id(request), operation=operation_of(request.scope), trace=trace)
+    _note(request, status)
     wants_page = not request.url.path.startswith(("/api", "/healthz", "/readyz", "/metrics"))
     if wants_page and isinstance(error, NotSignedInError):
         return _to_sign_in(request)
@@ -78,6 +80,13 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[A
             "problem.html", context={"problem": problem, "person": None}, status_code=status, headers=headers
         )
     return Response(problem, status_code=status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def _note(request: Request[Any, Any, Any], status: int) -> None:
+    """In the log, once central has started."""
+    parts = getattr(request.app.state, "parts", None)
+    if parts is not None:
+        parts.refusals.note(request.scope, status, parts.now())
 
 
 def request_id(request: Request[Any, Any, Any]) -> str:
