@@ -11,10 +11,10 @@ from datetime import datetime
 from itertools import groupby
 
 import msgspec
-from sqlalchemy import Executable, select
+from sqlalchemy import select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from central.db import DATABASE_ERRORS, insert_ignore, row_at_fault, transaction
+from central.db import DATABASE_ERRORS, row_at_fault, transaction
 from central.deliveries.changes import News, announce
 from central.fleet.devices import record_status
 from central.intake.decide import Answers, HeldRun, answers, decide
@@ -22,7 +22,8 @@ from central.intake.gaps import record_places
 from central.intake.letters import keep_letters
 from central.intake.plan import Delivery, Place, Planned, Refused, plan_message, plan_state, refuse
 from central.laboratory.matching import record_runs
-from central.tables import devices, images, other_places, run_records, runs
+from central.many import one_of, put_many
+from central.tables import devices, images, other_places, runs
 
 
 class DatabaseUnavailableError(Exception):
@@ -119,7 +120,7 @@ async def _commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: 
         enrolled = await _enrolled(connection, {each.device_id for each in planned})
         decision = decide(plans, await _held(connection, planned), enrolled)
         new = await _insert(connection, decision.new)
-        await _record(connection, decision.new, new, now)
+        news = await _record(connection, decision.new, new, now)
         if len(new) < len(decision.new):  # another central was quicker with some of them
             decision = decide(plans, await _held(connection, planned), enrolled)
         await _put_elsewhere(connection, decision.elsewhere)
@@ -127,21 +128,14 @@ async def _commit(engine: AsyncEngine, plans: Sequence[Planned | Refused], now: 
         await record_places(connection, places)
         missing = await _missing_pictures(connection, decision.accepted)
         await keep_letters(connection, decision.refused, now)
-        await _announce(connection, [run.id for run in new], now)
+        # Last, because whoever does it next waits for us.
+        await announce(connection, [news[run.id] for run in new], now)
     repeated = len(decision.accepted) - len(new)
     return Outcome(answers(decision, missing, now), new, repeated, len(decision.refused))
 
 
-async def _announce(connection: AsyncConnection, ids: Sequence[str], now: datetime) -> None:
-    """Tell who reads along; last, because whoever does it next waits for us."""
-    columns = (run_records.c.run_id, run_records.c.site_id, run_records.c.plate_id, run_records.c.revision)
-    known = {row.run_id: row for row in await connection.execute(select(*columns).where(run_records.c.run_id.in_(ids)))}
-    news = [News(kind="run.accepted", **known[run_id]._mapping) for run_id in ids]
-    await announce(connection, news, now)
-
-
 async def _enrolled(connection: AsyncConnection, ids: set[str]) -> set[str]:
-    query = select(devices.c.id).where(devices.c.id.in_(ids), devices.c.revoked_at.is_(None))
+    query = select(devices.c.id).where(one_of(connection, devices.c.id, ids), devices.c.revoked_at.is_(None))
     return set(await connection.scalars(query)) if ids else set()
 
 
@@ -150,17 +144,17 @@ async def _held(connection: AsyncConnection, planned: Sequence[Planned]) -> list
     if not planned:
         return []
     columns = runs.c.id, runs.c.device_id, runs.c.epoch, runs.c.seq, runs.c.digest
-    queries: list[Executable] = [select(*columns).where(runs.c.id.in_({each.id for each in planned}))]
+    queries = [select(*columns).where(one_of(connection, runs.c.id, {each.id for each in planned}))]
     for (device_id, epoch), some in groupby(sorted(each.place for each in planned), key=lambda place: place[:2]):
         seqs = {seq for _, _, seq in some}
-        here = select(*columns).where(runs.c.device_id == device_id, runs.c.epoch == epoch, runs.c.seq.in_(seqs))
-        too = (
-            select(runs.c.id, *other_places.c[("device_id", "epoch", "seq")], runs.c.digest)
-            .join(runs, runs.c.id == other_places.c.run_id)
-            .where(other_places.c.device_id == device_id, other_places.c.epoch == epoch, other_places.c.seq.in_(seqs))
-        )
-        queries.append(here.union_all(too))
-    rows = [row for query in queries for row in await connection.execute(query)]
+        too = select(runs.c.id, *other_places.c[("device_id", "epoch", "seq")], runs.c.digest)
+        for table, query in (
+            (runs, select(*columns)),
+            (other_places, too.join(runs, runs.c.id == other_places.c.run_id)),
+        ):
+            mine = table.c.device_id == device_id, table.c.epoch == epoch
+            queries.append(query.where(*mine, one_of(connection, table.c.seq, seqs)))
+    rows = await connection.execute(union_all(*queries))
     return [HeldRun(row.id, (row.device_id, row.epoch, row.seq), row.digest) for row in rows]
 
 
@@ -168,31 +162,32 @@ async def _put_elsewhere(connection: AsyncConnection, some: Sequence[Planned]) -
     if some:
         names = ("device_id", "epoch", "seq")
         rows = [dict(zip(names, each.place, strict=True)) | {"run_id": each.id} for each in some]
-        await connection.execute(insert_ignore(connection.dialect.name, other_places), rows)
+        await put_many(connection, other_places, rows)
 
 
 async def _insert(connection: AsyncConnection, planned: Sequence[Planned]) -> tuple[NewRun, ...]:
     """The runs that were not here yet, in order; whoever holds an id or a place first keeps it."""
     if not planned:
         return ()
-    columns = [runs.c[name] for name in NewRun.__struct_fields__]
-    put = insert_ignore(connection.dialect.name, runs).returning(*columns)
     # Two centrals that insert the same runs in the same order wait for one another instead of for ever.
-    rows = await connection.execute(put, [each.row for each in sorted(planned, key=lambda each: each.place)])
+    ordered = [each.row for each in sorted(planned, key=lambda each: each.place)]
+    rows = await put_many(connection, runs, ordered, returning=NewRun.__struct_fields__)
     return tuple(sorted((NewRun(**row._mapping) for row in rows), key=lambda run: run.number))
 
 
 async def _record(
     connection: AsyncConnection, planned: Sequence[Planned], new: Sequence[NewRun], now: datetime
-) -> None:
-    """What the laboratory is to make of the new runs begins with its record of them."""
+) -> dict[str, News]:
+    """What the laboratory is to make of the new runs begins with its record of them; the news of each, by its id."""
     ids = {run.id for run in new}
-    await record_runs(connection, [each.row for each in planned if each.id in ids], now)
+    records = await record_runs(connection, [each.row for each in planned if each.id in ids], now)
+    told = ("run_id", "site_id", "plate_id", "revision")
+    return {record["run_id"]: News(kind="run.accepted", **{name: record[name] for name in told}) for record in records}
 
 
 async def _missing_pictures(connection: AsyncConnection, accepted: Sequence[Planned]) -> set[str]:
     named = {each.picture for each in accepted}
-    query = select(images.c.sha256).where(images.c.sha256.in_(named))
+    query = select(images.c.sha256).where(one_of(connection, images.c.sha256, named))
     return named - set(await connection.scalars(query)) if named else set()
 
 

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Row, Select, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy import Row, Select, Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.assays.interpret import interpreted
 from central.audit.chain import Change
-from central.db import CHUNK, insert_ignore
+from central.db import CHUNK
 from central.laboratory.alarms import FOREIGN_CODE, Alarm, Fit, misfits, raise_alarms
 from central.laboratory.states import PlateEvent, PlateState, StateError, after
+from central.many import all_of, one_of, put_many
 from central.tables import devices, placements, plates, run_records, runs, sites, submissions, tests
 
 # (site, submission, test, plate number)
@@ -30,10 +31,12 @@ GRADES: Final = ("low", "medium", "high")
 NO_DOUBTS: Final = frozenset({"at_limit", "below"})
 
 
-async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """The records of runs that were just accepted; `accepted` are their rows in `runs`."""
+async def record_runs(
+    connection: AsyncConnection, accepted: Sequence[Mapping[str, Any]], now: datetime
+) -> list[dict[str, Any]]:
+    """The records of runs that were just accepted, in their order; `accepted` are their rows in `runs`."""
     if not accepted:
-        return
+        return []
     of_device = await _sites_of(connection, {row["device_id"] for row in accepted})
     codes = {row["id"]: _code(of_device[row["device_id"]].id, row) for row in accepted}
     await _share(connection, {site.id for site in of_device.values() if site.unregistered != "register"})
@@ -42,9 +45,10 @@ async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[st
     foreign = await _planned_elsewhere(connection, strange)
     registering = {site.id for site in of_device.values() if site.unregistered == "register"}
     new = {code for code in strange if code[0] in registering}
-    if new:
-        await register(connection, new, now)
-        known |= await _plates_of(connection, new)
+    registered = await register(connection, new, now) if new else {}
+    known |= registered
+    if late := new - set(registered):  # another central was quicker with these
+        known |= await _plates_of(connection, late)
     alarms = [_foreign(row["id"], code) for row in accepted if (code := codes[row["id"]]) in foreign and code]
     records, read = [], []
     for row, taken in zip(accepted, await interpreted(connection, accepted), strict=True):
@@ -66,9 +70,11 @@ async def record_runs(connection: AsyncConnection, accepted: Sequence[Mapping[st
                 "flagged": is_flagged(taken.endpoints.values()),
             }
         )
-    await connection.execute(insert(run_records), records)
+    await put_many(connection, run_records, records, leave_taken=False)
     await raise_alarms(connection, [*alarms, *await _alarms_of(connection, read)], now)
-    await _move(connection, {plate.id for _, _, plate in read}, PlateEvent.READ)
+    arrived_already = {plate.id for plate in registered.values()}
+    await _move(connection, {plate.id for _, _, plate in read} - arrived_already, PlateEvent.READ)
+    return records
 
 
 async def match_waiting(
@@ -132,7 +138,8 @@ async def _alarms_of(connection: AsyncConnection, read: Sequence[tuple[str, Mapp
     planned = {plate.id for _, _, plate in read if plate.state is not PlateState.REGISTERED}
     rows: dict[str, set[str]] = {}
     if planned:
-        query = select(placements.c.plate_id, placements.c.row).where(placements.c.plate_id.in_(planned))
+        here = one_of(connection, placements.c.plate_id, planned)
+        query = select(placements.c.plate_id, placements.c.row).where(here)
         for row in await connection.execute(query):
             rows.setdefault(row.plate_id, set()).add(row.row)
     return [
@@ -158,8 +165,11 @@ def is_flagged(endpoints: Iterable[Mapping[str, Any]]) -> bool:
     return any(not NO_DOUBTS.issuperset(row["flags"]) for row in endpoints)
 
 
-async def register(connection: AsyncConnection, codes: Iterable[Code], now: datetime) -> None:
-    """Submissions, tests and plates as these codes name them, where they are not there yet."""
+async def register(connection: AsyncConnection, codes: Iterable[Code], now: datetime) -> dict[Code, Fit]:
+    """Submissions, tests and plates of runs that were just accepted, as these codes name them; the plates that are new.
+
+    Nobody has planned anything of these plates: they are as registered, and read at once.
+    """
     wanted = sorted(codes)
     names = sorted({code[:2] for code in wanted})
     named_by_code = {"revision": 1, "created_at": now, "created_by": "system", "origin": "code"}
@@ -169,20 +179,24 @@ async def register(connection: AsyncConnection, codes: Iterable[Code], now: date
     rows = [{"submission_id": owners[code[:2]], "name": code[2], "revision": 1} for code in of_tests]
     await _put(connection, tests, rows)
     query = (
-        select(tests.c.id, tests.c.name, submissions.c.site_id, submissions.c.name.label("submission"))
+        select(tests.c.id, tests.c.name, tests.c.profile, submissions.c.site_id, submissions.c.name.label("submission"))
         .join(submissions, submissions.c.id == tests.c.submission_id)
-        .where(tests.c.submission_id.in_(owners.values()))
+        .where(one_of(connection, tests.c.submission_id, owners.values()))
     )
-    ids = {(row.site_id, row.submission, row.name): row.id for row in await connection.execute(query)}
-    registered = {"revision": 1, "state": PlateState.REGISTERED.value}
-    await _put(connection, plates, [{"test_id": ids[code[:3]], "number": code[3], **registered} for code in wanted])
+    of_code = {(row.site_id, row.submission, row.name): row for row in await connection.execute(query)}
+    of_id = {row.id: (code, row.profile) for code, row in of_code.items()}
+    read = {"revision": 1, "state": after(PlateState.REGISTERED, PlateEvent.READ).value}
+    rows = [{"test_id": of_code[code[:3]].id, "number": code[3], **read} for code in wanted]
+    put = await _put(connection, plates, rows, returning=("id", "test_id", "number"))
+    named = [(row.id, row.number, *of_id[row.test_id]) for row in put]
+    return {(*code, number): Fit(id_, PlateState.REGISTERED, profile) for id_, number, code, profile in named}
 
 
-async def _put(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+async def _put(
+    connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]], returning: Sequence[str] = ()
+) -> Sequence[Row[Any]]:
     """These rows under ids of their own, where they are not there yet, all with one statement."""
-    await connection.execute(
-        insert_ignore(connection.dialect.name, table), [{"id": str(uuid.uuid4()), **row} for row in rows]
-    )
+    return await put_many(connection, table, [{"id": str(uuid.uuid4()), **row} for row in rows], returning=returning)
 
 
 def _code(site_id: str, row: Mapping[str, Any]) -> Code | None:
@@ -194,7 +208,7 @@ async def _sites_of(connection: AsyncConnection, device_ids: set[str]) -> dict[s
     query = (
         select(devices.c.id.label("device_id"), sites.c.id, sites.c.unregistered)
         .join(sites, sites.c.id == devices.c.site_id)
-        .where(devices.c.id.in_(device_ids))
+        .where(one_of(connection, devices.c.id, device_ids))
     )
     return {row.device_id: row for row in await connection.execute(query)}
 
@@ -214,7 +228,7 @@ async def _planned_elsewhere(connection: AsyncConnection, codes: set[Code]) -> s
     asked = {(other, *code[1:]): code for code in codes for other in others if other != code[0]}
     planned: set[Code] = set()
     for at in range(0, len(keys := sorted(asked)), CHUNK):
-        query = _plate_query(set(keys[at : at + CHUNK])).where(submissions.c.origin != "code")
+        query = _plate_query(connection, set(keys[at : at + CHUNK])).where(submissions.c.origin != "code")
         planned |= {asked[_key(row)] for row in await connection.execute(query)}
     return planned
 
@@ -223,7 +237,7 @@ def _key(row: Row[Any]) -> Code:
     return row.code_0, row.code_1, row.code_2, row.code_3
 
 
-def _plate_query(codes: set[Code]) -> Select[Any]:
+def _plate_query(connection: AsyncConnection, codes: set[Code]) -> Select[Any]:
     key = submissions.c.site_id, submissions.c.name, tests.c.name, plates.c.number
     return (
         select(
@@ -234,7 +248,7 @@ def _plate_query(codes: set[Code]) -> Select[Any]:
         )
         .join(tests, tests.c.id == plates.c.test_id)
         .join(submissions, submissions.c.id == tests.c.submission_id)
-        .where(tuple_(*key).in_(codes))
+        .where(all_of(connection, key, codes))
     )
 
 
@@ -242,12 +256,13 @@ async def _plates_of(connection: AsyncConnection, codes: set[Code]) -> dict[Code
     """The plates that are known by these codes."""
     if not codes:
         return {}
-    rows = await connection.execute(_plate_query(codes))
+    rows = await connection.execute(_plate_query(connection, codes))
     return {_key(row): Fit(row.id, PlateState(row.state), row.profile) for row in rows}
 
 
 async def _ids(connection: AsyncConnection, table: Any, keys: set[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
-    query = select(table.c.id, table.c.site_id, table.c.name).where(tuple_(table.c.site_id, table.c.name).in_(keys))
+    named = all_of(connection, (table.c.site_id, table.c.name), keys)
+    query = select(table.c.id, table.c.site_id, table.c.name).where(named)
     return {(row.site_id, row.name): row.id for row in await connection.execute(query)}
 
 
@@ -259,7 +274,8 @@ async def _move(connection: AsyncConnection, plate_ids: Iterable[str], event: Pl
     wanted = sorted(plate_ids)
     moves = []
     for at in range(0, len(wanted), CHUNK):
-        these = select(plates.c.id, plates.c.state).where(plates.c.id.in_(wanted[at : at + CHUNK]))
+        here = one_of(connection, plates.c.id, wanted[at : at + CHUNK])
+        these = select(plates.c.id, plates.c.state).where(here)
         for row in await connection.execute(these.order_by(plates.c.id).with_for_update(key_share=True)):
             try:
                 target = after(PlateState(row.state), event)
