@@ -1,6 +1,7 @@
 """Looks at an outbox beside a running agent, read-only: what the command line and `doctor` show of it.
 
 Looking is sqlite-utils' business; the agent's own connection, on which every commit must be on the disk, is not.
+It is imported by whoever looks: an agent that starts on a small machine does not wait for it.
 """
 
 import sqlite3
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlite_utils import Database
 
 from edge_agent.outbox.file import OutboxError
 from edge_agent.outbox.packing import Packer, PackingError
@@ -28,6 +28,8 @@ def open_for_looking(path: Path) -> sqlite3.Connection:
 
 def count_states(connection: sqlite3.Connection) -> dict[str, int]:
     """How many readings are in each state, pictures that central waits for, and photographs refused."""
+    from sqlite_utils import Database
+
     outbox = Database(connection)
     readings = outbox.table("readings")
     counts = {str(state): readings.count_where("state = ?", [state]) for state in State}
@@ -37,6 +39,8 @@ def count_states(connection: sqlite3.Connection) -> dict[str, int]:
 
 def list_rows(connection: sqlite3.Connection, everything: bool) -> list[dict[str, Any]]:
     """The readings, oldest first; without `everything` only those that central lacks."""
+    from sqlite_utils import Database
+
     columns = "seq, id, state, photo, put_at, settled_at, rejected_code, rejected_detail, picture_state"
     readings = Database(connection).table("readings")
     return list(readings.rows_where("? OR state != 'settled'", [everything], select=columns, order_by="seq"))

@@ -36,6 +36,11 @@ def state(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_an_agent_starts_without_what_only_a_look_at_its_outbox_needs() -> None:
+    code = "import sys, edge_agent.compose; sys.exit('sqlite_utils' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_help_names_every_command_without_loading_vision() -> None:
     code = "import sys; from edge_agent.__main__ import main; main(['--help'], standalone_mode=False);"
     shown = subprocess.run(
