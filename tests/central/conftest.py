@@ -7,9 +7,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.db import make_engine, migrate
+from central.people import passwords
 from central.settings import Settings
 from tests.central.postgres import PostgresServer, postgres_server
 
@@ -18,6 +20,7 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 DATABASES = ("sqlite", "postgresql")
+COSTLY = passwords._hasher
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +42,20 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     asyncio.run(migrate(Settings(data_dir=folder)))
     return folder / "central.db"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """Passwords cost next to nothing to keep and compare, except where the cost is the matter: `costly_passwords`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
+
+
+@pytest.fixture
+def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords cost what they cost a laboratory."""
+    monkeypatch.setattr(passwords, "_hasher", COSTLY)
 
 
 @pytest.fixture(params=DATABASES)

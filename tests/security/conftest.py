@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.central.conftest import anyio_backend, engine, migrated_file, postgres, settings
+from tests.central.conftest import anyio_backend, cheap_passwords, engine, migrated_file, postgres, settings
 
-__all__ = ["anyio_backend", "engine", "migrated_file", "postgres", "settings"]
+__all__ = ["anyio_backend", "cheap_passwords", "engine", "migrated_file", "postgres", "settings"]
 
 
 @pytest.fixture

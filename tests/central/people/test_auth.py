@@ -28,6 +28,7 @@ def test_a_long_password_needs_no_particular_signs(password: str) -> None:
     check_password(password, "anna")
 
 
+@pytest.mark.usefixtures("costly_passwords")
 def test_a_password_is_kept_as_argon2id_with_46_mib() -> None:
     stored = hash_password(PASSWORD)
     assert stored.startswith("$argon2id$v=19$m=47104,t=1,p=1$")

@@ -220,7 +220,7 @@ async def test_the_trail_says_who_signed_in_and_never_what_was_typed(engine: Asy
 
 @pytest.mark.parametrize("name", ["anna", "nobody", "invited", "shut-out", "no name at all"])
 async def test_every_name_costs_one_comparison_and_the_same_of_each_thing(
-    engine: AsyncEngine, people: People, name: str, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, people: People, name: str, costly_passwords: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted, not timed: a busy machine's times say nothing. argon2 takes as long for `None` as for a hash."""
     await anna(engine)
