@@ -23,7 +23,7 @@ demo: $(VENV)/.run ## Broker, central and a reader on this machine; PHOTOS=dir r
 	@$(BIN)/wellread-demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: $(VENV)/.dev ## Set up everything and run the tests
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Formatting, lint, types
 	@$(BIN)/ruff format --check .
