@@ -2,7 +2,7 @@
 
 `runs`, `results`, `lists`, `submissions`, `events`: results. `devices`, `images`: the fleet. `people`: sign-in.
 `letters`: what was refused. `audit`: every change. `operations`: health and metrics. `notices`: who
-is told of what. `quality`: how devices read. `paths`: names in addresses.
+is told of what. `quality`: how devices read. `withdrawals`: what was sent and is void. `paths`: names in addresses.
 """
 
 from typing import Final
@@ -40,6 +40,7 @@ from central.api import (
     trends,
     unmatched,
     users,
+    withdrawals,
     worklists,
 )
 from central.web.etags import versioned
@@ -88,6 +89,7 @@ ROUTERS: Final = (
             Router("/", route_handlers=delivery_rules.HANDLERS, tags=["Deliveries"]),
             Router("/", route_handlers=deliveries.HANDLERS, tags=["Deliveries"]),
             Router("/", route_handlers=delivery_previews.HANDLERS, tags=["Deliveries"]),
+            Router("/", route_handlers=withdrawals.HANDLERS, tags=["Deliveries"]),
             Router("/", route_handlers=controls.HANDLERS, tags=["Controls"]),
             Router("/", route_handlers=profiles.HANDLERS, tags=["Assay profiles"]),
             Router("/", route_handlers=[*statistics.HANDLERS, *quality.HANDLERS], tags=["Statistics"]),

@@ -1,8 +1,8 @@
 """The pages that people see, rendered on the server; every one works without internet and without scripts.
 
 `pages`, `submissions`, `submission_forms`, `plates`, `worklists`, `waiting`, `trends`, `review`, `approval`, `assays`,
-`deliveries`, `previews`, `notices`, `quality`, `people`, `administration`, `audit`: one for each part of the work.
-`fields` what forms are made of, `words` and `bench` what is said; `templates/` and `static/` how it looks.
+`deliveries`, `delivery_rules`, `previews`, `notices`, `quality`, `people`, `administration`, `audit`: one for each part
+of the work. `fields` what forms are made of, `words` and `bench` what is said; `templates/` and `static/` how it looks.
 """
 
 from pathlib import Path
@@ -22,6 +22,7 @@ from central.dashboard import (
     assays,
     audit,
     deliveries,
+    delivery_rules,
     elsewhere,
     forms,
     notices,
@@ -59,6 +60,7 @@ ROUTER: Final = Router(
         *review.HANDLERS,
         *approval.HANDLERS,
         *deliveries.HANDLERS,
+        *delivery_rules.HANDLERS,
         *previews.HANDLERS,
         *notices.HANDLERS,
         *quality.HANDLERS,

@@ -1,29 +1,37 @@
 """The pages of deliveries: what goes where, how far each file has come, and what to do about one that failed."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from litestar import Response, get, post
+from litestar import get, post
 from litestar.response import Redirect, Template
 
-from central.api.deliveries import Before, StateFilter, cursor_of, next_cursor
-from central.api.delivery_rules import IdPath, RuleIn, wanted_of
+from central.api.deliveries import Before, RuleFilter, StateFilter, cursor_of, next_cursor
+from central.api.delivery_rules import IdPath
 from central.api.paths import missing, with_query
-from central.dashboard.fields import FORM
+from central.api.withdrawals import settle_withdrawal
+from central.dashboard.delivery_rules import KINDS
+from central.dashboard.fields import may
 from central.dashboard.pages import page
 from central.db import reading
 from central.deliveries import editing
-from central.deliveries.dialect import DialectError, shipped
 from central.deliveries.editing import UnknownError
-from central.deliveries.places import PlaceError
-from central.deliveries.queries import awaited_by, differences_of, get_delivery, list_deliveries, list_rules, log_of
+from central.deliveries.queries import (
+    awaited_by,
+    differences_of,
+    get_delivery,
+    list_deliveries,
+    list_rules,
+    list_withdrawals,
+    log_of,
+)
 from central.deliveries.states import DeliveryState, DeliveryStateError
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites
-from central.people.permissions import ADMINS, OPERATORS, VIEWERS
-from central.people.sites import MAIN_SITE
+from central.people.permissions import OPERATORS, VIEWERS
 from central.web.problems import ProblemError
 
 PAGE_SIZE: Final = 50
+WITHDRAWN_SHOWN: Final = 100
 STATE_WORDS: Final[dict[str, tuple[str, str]]] = {
     "pending": ("", "its file is made next"),
     "generated": ("", "its file is made, and is placed next"),
@@ -35,58 +43,37 @@ STATE_WORDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class RuleForm(msgspec.Struct, frozen=True):
-    """The form for a rule into a folder; other places are made by the API."""
-
-    title: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    dialect: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    of: Annotated[str, msgspec.Meta(max_length=16)] = "test"
-    path: Annotated[str, msgspec.Meta(max_length=500)] = ""
-
-
 @get("/deliveries", access=VIEWERS, include_in_schema=False)
 async def get_deliveries_page(
-    *, request: CentralRequest, parts: Wired, at: StateFilter = None, before: Before = None
+    *, request: CentralRequest, parts: Wired, at: StateFilter = None, rule: RuleFilter = None, before: Before = None
 ) -> Template:
-    """Deliveries, newest first; for administrators the rules."""
-    return await deliveries_page(request, parts, state=at, before=before)
-
-
-async def deliveries_page(
-    request: CentralRequest,
-    parts: Parts,
-    *,
-    state: DeliveryState | None = None,
-    before: str | None = None,
-    message: str = "",
-    status_code: int = 200,
-) -> Template:
-    """The page, with a message where a form could not be done."""
+    """Deliveries, newest first, of one rule where one is named; and the rules."""
     sites = caller_sites(request)
-    wanted = None if state is None else state.value
+    wanted = None if at is None else at.value
     async with reading(parts.engine) as connection:
-        found = await list_deliveries(
-            connection, sites, state=wanted, before=None if before is None else cursor_of(before), limit=PAGE_SIZE
-        )
+        seen = None if before is None else cursor_of(before)
+        found = await list_deliveries(connection, sites, state=wanted, rule_id=rule, before=seen, limit=PAGE_SIZE)
         rules = await list_rules(connection, sites)
-    following = with_query("/deliveries", state=wanted, before=next_cursor(found)) if len(found) == PAGE_SIZE else None
-    answer = page(
+        withdrawn = await list_withdrawals(connection, sites, limit=WITHDRAWN_SHOWN)
+    following = None
+    if len(found) == PAGE_SIZE:
+        following = with_query("/deliveries", state=wanted, rule=rule, before=next_cursor(found))
+    return page(
         request,
         parts,
         "deliveries.html",
         "/deliveries",
         deliveries=found,
-        rules={rule.id: rule for rule in rules},
-        dialects=shipped().values(),
-        roots=parts.settings.delivery_roots,
+        rules={each.id: each for each in rules},
+        withdrawn=withdrawn,
+        operator=may(request, "operator"),
+        kinds=KINDS,
         words=STATE_WORDS,
         states=tuple(DeliveryState),
         state=wanted,
-        message=message,
+        rule=rule,
         next_link=following,
     )
-    answer.status_code = status_code
-    return answer
 
 
 @get("/deliveries/{delivery_id:str}", access=VIEWERS, include_in_schema=False)
@@ -113,18 +100,6 @@ async def get_delivery_page(request: CentralRequest, parts: Wired, delivery_id: 
     )
 
 
-@post("/deliveries/rules", access=ADMINS, include_in_schema=False)
-async def post_rule_form(request: CentralRequest, parts: Wired, data: Annotated[RuleForm, FORM]) -> Response[Any]:
-    """A rule into a folder, or the page again with what is wrong."""
-    wanted = {"title": data.title, "dialect": data.dialect, "of": data.of}
-    try:
-        rule = msgspec.convert(wanted | {"target_kind": "folder", "target": {"path": data.path}}, RuleIn)
-        await editing.add_rule(parts.desk, MAIN_SITE, wanted_of(rule), actor=actor_of(request), now=parts.now())
-    except (msgspec.ValidationError, DialectError, PlaceError) as error:
-        return await deliveries_page(request, parts, message=str(error), status_code=422)
-    return Redirect("/deliveries", status_code=303)
-
-
 @post("/deliveries/{delivery_id:str}/acknowledge", access=OPERATORS, include_in_schema=False)
 async def post_acknowledge_form(request: CentralRequest, parts: Wired, delivery_id: IdPath) -> Redirect:
     """It arrived: somebody looked."""
@@ -135,6 +110,13 @@ async def post_acknowledge_form(request: CentralRequest, parts: Wired, delivery_
 async def post_retry_form(request: CentralRequest, parts: Wired, delivery_id: IdPath) -> Redirect:
     """Again."""
     return await _do(editing.retry, request, parts, delivery_id)
+
+
+@post("/deliveries/withdrawals/{withdrawal_id:str}/settle", access=OPERATORS, include_in_schema=False)
+async def post_settle_form(request: CentralRequest, parts: Wired, withdrawal_id: IdPath) -> Redirect:
+    """Whoever reads the file took it back."""
+    await settle_withdrawal(request, parts, withdrawal_id)
+    return Redirect("/deliveries", status_code=303)
 
 
 async def _do(act: Any, request: CentralRequest, parts: Parts, delivery_id: str) -> Redirect:
@@ -150,7 +132,7 @@ async def _do(act: Any, request: CentralRequest, parts: Parts, delivery_id: str)
 HANDLERS: Final = (
     get_deliveries_page,
     get_delivery_page,
-    post_rule_form,
     post_acknowledge_form,
     post_retry_form,
+    post_settle_form,
 )

@@ -17,6 +17,7 @@ from central.audit.chain import Actor, Change, record
 from central.deliveries.changes import Kind, News, announce
 from central.deliveries.collect import Subject, dossiers_of, subject_sha256
 from central.deliveries.states import DeliveryEvent, DeliveryState
+from central.deliveries.withdrawing import settled_by
 from central.laboratory.known import hold_site
 from central.laboratory.states import PlateEvent, PlateState, StateError, after
 from central.results.aggregate import Run
@@ -43,7 +44,8 @@ async def follow(
     changes, news = list(entries), [await _news(connection, row, TOLD[event])] if event in TOLD else []
     if event is DeliveryEvent.ACKNOWLEDGE:
         moved, told = await plates_delivered(connection, row.subject_kind, row.subject_id, row.site_id)
-        changes, news = changes + moved, news + told
+        settled = await settled_by(connection, row.id, actor=actor, now=now)
+        changes, news = changes + moved + settled, news + told
     await record(connection, actor, changes, now)
     await announce(connection, news, now)
 

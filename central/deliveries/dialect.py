@@ -24,6 +24,10 @@ ENCODINGS: Final = ("utf-8", "utf-16-le", "latin-1", "cp1252", "ascii")
 _SUFFIXES: Final[dict[Shape, tuple[str, ...]]] = {"asm": (".json",), "xlsx": (".xlsx",)}
 # SENAITE's import keeps its own notes in the folder under these names.
 _TAKEN_NAMES: Final = frozenset({"imported.csv", "logs.log"})
+# What a file that withdraws may say: nothing that could be taken for a result.
+WITHDRAWAL_FIELDS: Final = (
+    "submission", "test", "plate", "row", "serum_id", "run_id", "status", "withdrawn_at", "file",
+)  # fmt: skip
 _NAME_FIELDS: Final = frozenset({"submission", "test", "at", "revision", "plate_number", "run_id"})
 # Where a parser says that it stopped: `(at line 3, column 5)`, `at `$.columns[0].places``, `unknown field `x``.
 _AT_LINE: Final = re.compile(r"\(at line (\d+), column \d+\)")
@@ -89,6 +93,7 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     corner: Literal["name", "empty", "angles"] = "name"
     layers: tuple[str, ...] = ()
     file_name: str = "{submission}_{at}.csv"
+    withdrawal: tuple[Column, ...] = ()
 
 
 def load(text: str) -> Dialect:
@@ -130,7 +135,7 @@ def line_of(text: str, pointer: str) -> int | None:
 
 def check(dialect: Dialect) -> None:
     """Refuse a dialect that would write something ambiguous or dangerous; all that is wrong with it at once."""
-    sources = _of_signs, _of_reader, _of_shape, _of_columns, _of_file_name
+    sources = _of_signs, _of_reader, _of_shape, _of_columns, _of_file_name, _of_withdrawal
     findings = [Finding(pointer, detail) for each in sources for pointer, detail in each(dialect)]
     if findings:
         said = "; ".join(each.detail for each in findings)
@@ -180,6 +185,20 @@ def _of_columns(dialect: Dialect) -> Iterator[tuple[str, str]]:
     for pointer, field in wanted:
         if field not in known:
             yield pointer, f"no field {field!r} (expected one of {', '.join(sorted(known))})"
+
+
+def _of_withdrawal(dialect: Dialect) -> Iterator[tuple[str, str]]:
+    """It says of what it is that a result is withdrawn, and that it is."""
+    fields = [column.field for column in dialect.withdrawal]
+    if not fields:
+        return
+    for at, field in enumerate(fields):
+        if field not in WITHDRAWAL_FIELDS:
+            yield f"/withdrawal/{at}/field", f"no field {field!r} (expected one of {', '.join(WITHDRAWAL_FIELDS)})"
+    if dialect.shape in {"asm", "xlsx"}:
+        yield "/withdrawal", f"a withdrawal in shape {dialect.shape!r} (expected one of lines and columns)"
+    if not {"status", "run_id"} <= set(fields):
+        yield "/withdrawal", "a withdrawal without status or run_id (expected both: it is taken for results otherwise)"
 
 
 def _of_file_name(dialect: Dialect) -> Iterator[tuple[str, str]]:

@@ -92,7 +92,7 @@ async def change_rule(
 ) -> int:
     """The rule as it is wanted now; its new revision. Deliveries that were made keep the file that they have."""
     async with transaction(desk.engine) as connection:
-        before = await _rule(connection, rule_id, sites)
+        before = await held_rule(connection, rule_id, sites)
         if before.revision != seen:
             raise StaleRuleError(before.revision)
         kept = wanted.secret
@@ -133,7 +133,7 @@ async def _released(
 async def send(engine: AsyncEngine, rule_id: str, subject_id: str, *, sites: Sites, actor: Actor, now: datetime) -> str:
     """A delivery by hand, also of what was delivered as it is: under a new name. NothingToSendError where it cannot."""
     async with transaction(engine) as connection:
-        rule = await _rule(connection, rule_id, sites)
+        rule = await held_rule(connection, rule_id, sites)
         made = await raise_one(connection, rule, subject_id, by=actor.id, now=now, again=True)
         if made is None:
             raise NothingToSendError(f"{rule.of} {subject_id} is not approved whole (expected every plate approved)")
@@ -192,7 +192,8 @@ async def _move(
     return {"state": row.state}, {"state": state.value}
 
 
-async def _rule(connection: AsyncConnection, rule_id: str, sites: Sites) -> Row[Any]:
+async def held_rule(connection: AsyncConnection, rule_id: str, sites: Sites) -> Row[Any]:
+    """A rule, held until the transaction ends; UnknownError where the caller sees none."""
     query = select(delivery_rules).where(delivery_rules.c.id == rule_id, sites.having(delivery_rules.c.site_id))
     row = (await connection.execute(query.with_for_update())).one_or_none()
     if row is None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, Row, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import SYSTEM
@@ -35,7 +35,7 @@ from central.deliveries.states import (
     after,
     retry_delay_s,
 )
-from central.deliveries.targets.target import Outgoing, Target, TargetError
+from central.deliveries.targets.target import Outgoing, Place, Target, TargetError
 from central.tables import deliveries, delivery_log
 
 log: Final = structlog.get_logger(__name__)
@@ -98,13 +98,19 @@ async def _lease(engine: AsyncEngine, worker: Worker) -> list[str]:
 
 
 def _in_turn() -> ColumnElement[bool]:
-    """No earlier revision is being placed: what it corrects must not come after a correction."""
+    """No earlier revision is being placed, and none that withdraws waits: they must not come after a correction."""
     earlier = deliveries.alias("earlier")
     return ~exists().where(
         earlier.c.rule_id == deliveries.c.rule_id,
         earlier.c.subject_id == deliveries.c.subject_id,
         earlier.c.revision < deliveries.c.revision,
-        earlier.c.state == DeliveryState.PLACING.value,
+        or_(
+            earlier.c.state == DeliveryState.PLACING.value,
+            and_(
+                earlier.c.withdraws.is_not(None),
+                earlier.c.state.in_([DeliveryState.PENDING.value, DeliveryState.GENERATED.value]),
+            ),
+        ),
     )
 
 
@@ -140,7 +146,7 @@ async def _step(engine: AsyncEngine, worker: Worker, row: Row[Any]) -> bool:
             async with reading(engine) as connection:
                 await worker.check(connection, row)
             place = await (await worker.target(row)).prepare(_file(row))
-            return await _moved(engine, worker, row, DeliveryEvent.BEGIN, place=place)
+            return await _begun(engine, worker, row, place)
         case DeliveryState.PLACING:
             has_it = await (await worker.target(row)).finish(_file(row), row.place)
             placed = await _moved(engine, worker, row, DeliveryEvent.PLACE, placed_at=worker.now(), attempts=0)
@@ -168,6 +174,18 @@ async def _generated(engine: AsyncEngine, worker: Worker, row: Row[Any]) -> bool
         }
         words = None if made.differences is None else in_words(made.differences)
         return await _move(connection, worker, row, DeliveryEvent.GENERATE, values, detail=words)
+
+
+async def _begun(engine: AsyncEngine, worker: Worker, row: Row[Any], place: Place) -> bool:
+    """From here on the file may be there. Asked once more, with the delivery held, whether what it says still stands.
+
+    Who voids what it says waits for the delivery, and finds then that it is begun.
+    """
+    async with transaction(engine) as connection:
+        begun = await _move(connection, worker, row, DeliveryEvent.BEGIN, {"place": place})
+        if begun:
+            await worker.check(connection, row)
+        return begun
 
 
 async def _acknowledged(engine: AsyncEngine, worker: Worker, row: Row[Any], how: str) -> bool:

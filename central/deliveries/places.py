@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from obstore.store import S3Store
@@ -23,6 +23,9 @@ from central.deliveries.targets.sftp import Sftp
 from central.deliveries.targets.target import Target, TargetError
 from central.deliveries.targets.webhook import Webhook, parse_secret
 from central.mail import Mailer
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
 
 Kind = Literal["folder", "sftp", "webhook", "s3", "email"]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -67,7 +70,7 @@ class EmailPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: Annotated[str, msgspec.Meta(min_length=3, max_length=2000)]
 
 
-_PLACES: Final[dict[Kind, type[Any]]] = {
+PLACES: Final[dict[Kind, type[Any]]] = {
     "folder": FolderPlace,
     "sftp": SftpPlace,
     "webhook": WebhookPlace,
@@ -134,7 +137,7 @@ def check_place(kind: Kind, place: Mapping[str, Any], secret: str | None, bounds
 def target_of(kind: Kind, place: Mapping[str, Any], secret: str | None, bounds: Bounds) -> Target:
     """The target of a stored place; PlaceError where it is none (any more)."""
     try:
-        said = msgspec.convert(place, _PLACES[kind])
+        said = msgspec.convert(place, PLACES[kind])
     except msgspec.ValidationError as error:
         raise PlaceError(f"not a {kind}: {error}") from error
     match said:
@@ -179,12 +182,14 @@ def _email(said: EmailPlace, bounds: Bounds) -> Email:
 def _bucket(said: S3Place, secret: str | None, bounds: Bounds) -> S3:
     if said.endpoint is not None and not _ENDPOINT.fullmatch(said.endpoint):
         raise PlaceError(f"endpoint {said.endpoint[:200]!r} (expected an https address)")
+    config: S3Config = {"region": said.region, "access_key_id": said.access_key_id}
+    if secret is not None:
+        config["secret_access_key"] = secret
+    if said.endpoint is not None:  # the library takes no None for Amazon's own
+        config["endpoint"] = said.endpoint
     store = S3Store(
         said.bucket,
-        region=said.region,
-        endpoint=said.endpoint,
-        access_key_id=said.access_key_id,
-        secret_access_key=secret,
+        config=config,
         client_options={"timeout": "20s", "connect_timeout": "5s"},
         retry_config={"max_retries": 1},
     )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central.deliveries.differences import Differences
 from central.deliveries.states import DeliveryState
 from central.people.sites import Sites
-from central.tables import deliveries, delivery_log, delivery_rules
+from central.tables import deliveries, delivery_log, delivery_rules, withdrawals
 
 
 class RuleRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,24 @@ class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
     placed_at: datetime | None
     acknowledged_at: datetime | None
     acknowledged_how: str | None
+
+
+class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A plate that is void and still in a file that is out: `file` says it, `told_id` takes it back."""
+
+    id: str
+    site_id: str
+    delivery_id: str
+    run_id: str
+    plate: str
+    file: str | None
+    rule: str
+    told_id: str | None
+    told_state: str | None
+    opened_at: datetime
+    opened_by: str
+    settled_at: datetime | None
+    settled_by: str | None
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -157,6 +175,34 @@ async def awaited_by(connection: AsyncConnection, row: DeliveryRow) -> DeliveryR
     )
     found = (await connection.execute(query.order_by(deliveries.c.revision).limit(1))).one_or_none()
     return None if found is None else _delivery(found._mapping)
+
+
+async def list_withdrawals(
+    connection: AsyncConnection, sites: Sites, *, limit: int, settled: bool = False, after: str | None = None
+) -> tuple[WithdrawalRow, ...]:
+    """Those that nobody settled yet, or those that somebody did, by id."""
+    told = deliveries.alias("told")
+    own = [withdrawals.c[name] for name in WithdrawalRow.__struct_fields__ if name in withdrawals.c]
+    query = (
+        select(
+            *own,
+            deliveries.c.name.label("file"),
+            delivery_rules.c.title.label("rule"),
+            told.c.state.label("told_state"),
+        )
+        .join(deliveries, deliveries.c.id == withdrawals.c.delivery_id)
+        .join(delivery_rules, delivery_rules.c.id == deliveries.c.rule_id)
+        .outerjoin(told, told.c.id == withdrawals.c.told_id)
+        .where(
+            sites.having(withdrawals.c.site_id),
+            withdrawals.c.settled_at.is_not(None) if settled else withdrawals.c.settled_at.is_(None),
+        )
+        .order_by(withdrawals.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(withdrawals.c.id > after)
+    return tuple(WithdrawalRow(**row._mapping) for row in await connection.execute(query))
 
 
 def _deliveries(sites: Sites) -> Select[Any]:

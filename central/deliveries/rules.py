@@ -19,9 +19,10 @@ from central.deliveries.dialect import Dialect
 from central.deliveries.differences import Differences, Made, Said, differences, said_of
 from central.deliveries.render import RenderError, render
 from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStateError, after
+from central.deliveries.withdrawal import Withdrawn, withdrawal
 from central.laboratory.states import PlateState
 from central.review.dossier import Dossier
-from central.tables import deliveries, delivery_rules, plates, tests
+from central.tables import deliveries, delivery_rules, plates, run_records, submissions, tests
 
 _READY = frozenset({PlateState.APPROVED, PlateState.DELIVERED})
 
@@ -51,9 +52,27 @@ async def raise_one(
         return None
     dossiers = await dossiers_of(connection, rule.of, subject_id)
     sha256 = subject_sha256(dossiers)
-    before = await _latest(connection, rule.id, subject_id)
+    before = await latest(connection, rule.id, subject_id)
     if before is not None and before.record_sha256 == sha256 and not again:
         return None
+    made = await add_delivery(connection, rule, subject_id, before, sha256, by=by, now=now)
+    if before is not None and before.withdraws is None:
+        await supersede(connection, before)
+    return made
+
+
+async def add_delivery(
+    connection: AsyncConnection,
+    rule: Row[Any],
+    subject_id: str,
+    before: Row[Any] | None,
+    sha256: str,
+    *,
+    by: str,
+    now: datetime,
+    withdraws: str | None = None,
+) -> str:
+    """The next revision of this subject by this rule, due now; its id."""
     delivery = {
         "id": str(uuid.uuid4()),
         "rule_id": rule.id,
@@ -63,6 +82,7 @@ async def raise_one(
         "revision": 1 if before is None else before.revision + 1,
         "state": DeliveryState.PENDING.value,
         "record_sha256": sha256,
+        "withdraws": withdraws,
         "supersedes_id": None if before is None else before.id,
         "created_at": now,
         "created_by": by,
@@ -70,14 +90,14 @@ async def raise_one(
         "attempts": 0,
     }
     await connection.execute(insert(deliveries).values(delivery))
-    if before is not None:
-        await _supersede(connection, before)
     return str(delivery["id"])
 
 
 async def generate(connection: AsyncConnection, row: Row[Any]) -> Made:
     """The file of a delivery: of what is approved now. RenderError where that is not what it was made for."""
     rule = (await connection.execute(select(delivery_rules).where(delivery_rules.c.id == row.rule_id))).one()
+    if row.withdraws is not None:
+        return await _withdrawing(connection, row, msgspec.convert(rule.dialect, Dialect))
     dossiers = await valid(connection, row)
     title = await title_of(connection, row.subject_kind, row.subject_id)
     assert title is not None, f"{row.subject_kind} {row.subject_id} of delivery {row.id} is gone"
@@ -99,6 +119,8 @@ async def valid(connection: AsyncConnection, row: Row[Any]) -> tuple[Dossier, ..
 
     What is expected of a control serum may be set after the approval, so its plates are judged again here.
     """
+    if row.withdraws is not None:
+        return ()  # what is void stays so
     dossiers = await dossiers_of(connection, row.subject_kind, row.subject_id)
     if subject_sha256(dossiers) != row.record_sha256:
         raise RenderError("it was changed since it was approved (expected another approval, which makes another file)")
@@ -110,8 +132,42 @@ async def valid(connection: AsyncConnection, row: Row[Any]) -> tuple[Dossier, ..
 
 async def _changed(connection: AsyncConnection, row: Row[Any], said: Said) -> Differences | None:
     """What is different from the newest revision before that has a file; None where there is none."""
+    before = await _before(connection, row)
+    if before is None or before.said is None:
+        return None
+    return Differences(before.revision, differences(msgspec.convert(before.said, Said), said))
+
+
+async def _withdrawing(connection: AsyncConnection, row: Row[Any], dialect: Dialect) -> Made:
+    """The file that takes back what the file before said of these runs; what is left of that."""
+    before = await _before(connection, row)
+    said = {} if before is None else msgspec.convert(before.said, Said)
+    gone = {of: one for of, one in said.items() if one.run_id in row.withdraws.split()}
     query = (
-        select(deliveries.c.revision, deliveries.c.said)
+        select(
+            run_records.c.run_id, submissions.c.name.label("submission"), tests.c.name.label("test"), plates.c.number
+        )
+        .join(plates, plates.c.id == run_records.c.plate_id)
+        .join(tests, tests.c.id == plates.c.test_id)
+        .join(submissions, submissions.c.id == tests.c.submission_id)
+        .where(run_records.c.run_id.in_([one.run_id for one in gone.values()]))
+    )
+    titles = {each.run_id: each for each in await connection.execute(query)}
+    if before is None or not gone or len(titles) < len(gone):
+        raise RenderError("no file before it says anything of what is withdrawn (expected one)")
+    of = [
+        Withdrawn(submission=each.submission, test=each.test, plate=each.number, said=one)
+        for one in (gone[name] for name in sorted(gone))
+        for each in (titles[one.run_id],)
+    ]
+    file = withdrawal(dialect, of, file=before.name, withdrawn_at=row.created_at, revision=row.revision)
+    return Made(file, {name: one for name, one in said.items() if name not in gone})
+
+
+async def _before(connection: AsyncConnection, row: Row[Any]) -> Row[Any] | None:
+    """The newest revision before that has a file."""
+    query = (
+        select(deliveries.c.revision, deliveries.c.said, deliveries.c.name)
         .where(
             deliveries.c.rule_id == row.rule_id,
             deliveries.c.subject_id == row.subject_id,
@@ -121,10 +177,7 @@ async def _changed(connection: AsyncConnection, row: Row[Any], said: Said) -> Di
         .order_by(deliveries.c.revision.desc())
         .limit(1)
     )
-    before = (await connection.execute(query)).one_or_none()
-    if before is None or before.said is None:
-        return None
-    return Differences(before.revision, differences(msgspec.convert(before.said, Said), said))
+    return (await connection.execute(query)).one_or_none()
 
 
 async def _subject_of(connection: AsyncConnection, of: Subject, dossier: Dossier) -> str | None:
@@ -145,7 +198,8 @@ async def _is_approved(connection: AsyncConnection, of: Subject, subject_id: str
     return bool(going) and all(state in _READY for state in going)
 
 
-async def _latest(connection: AsyncConnection, rule_id: str, subject_id: str) -> Row[Any] | None:
+async def latest(connection: AsyncConnection, rule_id: str, subject_id: str) -> Row[Any] | None:
+    """The newest revision of this subject by this rule."""
     query = (
         select(deliveries)
         .where(deliveries.c.rule_id == rule_id, deliveries.c.subject_id == subject_id)
@@ -155,7 +209,7 @@ async def _latest(connection: AsyncConnection, rule_id: str, subject_id: str) ->
     return (await connection.execute(query)).one_or_none()
 
 
-async def _supersede(connection: AsyncConnection, before: Row[Any]) -> None:
+async def supersede(connection: AsyncConnection, before: Row[Any]) -> None:
     """What a newer one stands for; what was taken already stays so, and what is being placed is finished first."""
     try:
         state = after(DeliveryState(before.state), DeliveryEvent.SUPERSEDE)

@@ -17,6 +17,7 @@ from central.audit.chain import Actor, Change, Entry, record
 from central.audit.queries import history_of
 from central.db import transaction
 from central.deliveries.changes import announce, news_of_plates
+from central.deliveries.withdrawing import withdraw
 from central.laboratory.comparing import OPEN
 from central.laboratory.fields import LAB_ID, OF_PLATE, OF_SUBMISSION, OF_TEST, value_of
 from central.laboratory.known import hold_site, known, placements_of, profile_names
@@ -197,8 +198,10 @@ async def void(
             move = update(plates).where(plates.c.id == each.id)
             await connection.execute(move.values(state=state.value, revision=each.revision + 1))
             changes.append(_voided("plate", each, each.revision + 1, reason, each.state))
-        await record(connection, actor, changes, now)
         news = await news_of_plates(connection, "run.voided", [each.id for each in going])
+        run_ids = [each.run_id for each in news if each.run_id is not None]
+        changes += await withdraw(connection, run_ids, actor=actor, now=now)
+        await record(connection, actor, changes, now)
         await announce(connection, news, now)
     return seen + 1
 

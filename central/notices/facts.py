@@ -20,7 +20,7 @@ from central.notices.kinds import Kind
 from central.people.sites import Sites
 from central.results.figures import failed_controls, latest, low_shares
 from central.results.queries import marked, runs_of, select_runs
-from central.tables import alarms, deliveries, delivery_rules, devices, run_records
+from central.tables import alarms, deliveries, delivery_rules, devices, run_records, withdrawals
 from protocol.messages import DeviceStatus
 
 # So many of a device's newest readings are looked at for drift.
@@ -66,6 +66,7 @@ async def ground_of(connection: AsyncConnection, now: datetime) -> Ground:
     counts: dict[tuple[Kind, str], list[Measured]] = {}
     for kind, site_id, measured in (
         *await _failed_deliveries(connection),
+        *await _withdrawn(connection),
         *await _open_alarms(connection),
         *await _unmatched(connection),
     ):
@@ -208,6 +209,21 @@ async def _failed_deliveries(connection: AsyncConnection) -> list[_Counted]:
     return [
         ("delivery_failed", row.site_id, Measured("delivery_rule", row.id, row.many, _cut(
             f"{row.title}: {row.many} given up; each says what to do")))
+        for row in await connection.execute(query)
+    ]  # fmt: skip
+
+
+async def _withdrawn(connection: AsyncConnection) -> list[_Counted]:
+    query = (
+        select(delivery_rules.c.site_id, delivery_rules.c.id, delivery_rules.c.title, func.count().label("many"))
+        .join(deliveries, deliveries.c.rule_id == delivery_rules.c.id)
+        .join(withdrawals, withdrawals.c.delivery_id == deliveries.c.id)
+        .where(withdrawals.c.settled_at.is_(None))
+        .group_by(delivery_rules.c.site_id, delivery_rules.c.id, delivery_rules.c.title)
+    )
+    return [
+        ("result_withdrawn", row.site_id, Measured("delivery_rule", row.id, row.many, _cut(
+            f"{row.title}: {row.many} plates are void and still in its files; tell who reads them")))
         for row in await connection.execute(query)
     ]  # fmt: skip
 

@@ -19,6 +19,7 @@ Kind = Literal[
     "low_grades",
     "control_failed",
     "delivery_failed",
+    "result_withdrawn",
     "alarm_open",
     "unmatched_waiting",
 ]
@@ -80,6 +81,10 @@ KINDS: Final[dict[Kind, KindFacts]] = {
         window_s=7 * _DAY,
     ),
     "delivery_failed": KindFacts("Deliveries failed", "count", "deliveries of a rule that were given up", 1, 1, 0, 0),
+    "result_withdrawn": KindFacts(
+        "Withdrawn results are out", "count", "plates in a rule's files that are void since, until they are settled",
+        1, 1, 0, 0,
+    ),
     "alarm_open": KindFacts("Alarms are open", "count", "alarms of a kind that nobody has seen", 1, 1, 0, 0),
     "unmatched_waiting": KindFacts(
         "Runs of no known plate", "count", "runs that wait for their plate", 1, 1, _HOUR, _MINUTE
@@ -87,7 +92,9 @@ KINDS: Final[dict[Kind, KindFacts]] = {
 }  # fmt: skip
 
 # What these count is of no single device.
-OF_NO_DEVICE: Final[frozenset[Kind]] = frozenset({"delivery_failed", "alarm_open", "unmatched_waiting"})
+OF_NO_DEVICE: Final[frozenset[Kind]] = frozenset(
+    {"delivery_failed", "result_withdrawn", "alarm_open", "unmatched_waiting"}
+)
 
 # What a rule may ask for: nothing is looked at more often than every half minute, and nobody waits for years.
 LONGEST_S: Final = 3 * 365 * _DAY

@@ -48,7 +48,11 @@ def where_to_look(kind: Kind, object_kind: str, object_id: str) -> str:
         case "run":
             return f"/runs/{quote(object_id, safe='')}"
         case "delivery_rule":
-            return f"/deliveries?rule={quote(object_id, safe='')}&state=failed"
+            return (
+                "/deliveries"
+                if kind == "result_withdrawn"
+                else f"/deliveries?rule={quote(object_id, safe='')}&state=failed"
+            )
         case "alarm":
             return "/alarms"
         case _:

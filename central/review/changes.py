@@ -14,6 +14,7 @@ from central.assays.registry import assays_of
 from central.audit.chain import Actor, Change, record
 from central.db import transaction
 from central.deliveries.changes import Kind, News, announce
+from central.deliveries.withdrawing import withdraw
 from central.laboratory.states import PlateEvent, PlateState, StateError, after
 from central.people.sites import Sites
 from central.results.aggregate import Run, current_runs
@@ -59,8 +60,9 @@ async def correct(
         found = await _said(connection, before, user_id, now)
         if any(step.action is Action.REREAD for step in steps):
             await _raise_reread(connection, found, now)
-        await record(connection, actor, [_change(step, before, seen + 1) for step in steps], now)
         voided = any(step.action is Action.VOID for step in steps)
+        gone = await withdraw(connection, [run_id], actor=actor, now=now) if voided else ()
+        await record(connection, actor, [*(_change(step, before, seen + 1) for step in steps), *gone], now)
         await announce(connection, [news_of(found.run, "run.voided" if voided else "run.changed")], now)
     return found
 

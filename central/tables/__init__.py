@@ -8,7 +8,7 @@ may be sent twice.
 
 from central.tables.audit import audit_entries, audit_heads, audit_tip
 from central.tables.columns import BigId, Json, UtcDateTime, metadata
-from central.tables.deliveries import changes, changes_tip, deliveries, delivery_log, delivery_rules
+from central.tables.deliveries import changes, changes_tip, deliveries, delivery_log, delivery_rules, withdrawals
 from central.tables.fleet import claims, devices
 from central.tables.intake import boots, dead_letters, images, imports, other_places, runs, stretches
 from central.tables.laboratory import (
@@ -98,4 +98,5 @@ __all__ = [
     "tests",
     "used_states",
     "users",
+    "withdrawals",
 ]

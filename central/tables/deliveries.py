@@ -50,6 +50,7 @@ deliveries: Final = Table(
     Column("revision", Integer, nullable=False),  # 1, 2, … of this subject by this rule
     Column("state", String(16), nullable=False),  # central.deliveries.states
     Column("record_sha256", String(64), nullable=False),  # of what was approved: the same is not delivered twice
+    Column("withdraws", Text),  # of a file that withdraws: the runs, with spaces between; null: it holds results
     Column("name", String(200)),
     Column("media_type", String(100)),
     Column("content", LargeBinary),
@@ -72,6 +73,24 @@ deliveries: Final = Table(
     UniqueConstraint("rule_id", "subject_id", "revision"),
     Index("ix_deliveries_state_due_at", "state", "due_at"),
     Index("ix_deliveries_site_id_created_at", "site_id", "created_at"),
+)
+
+# What is out and void since, until the other side has taken it back.
+withdrawals: Final = Table(
+    "withdrawals",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("site_id", String(64), ForeignKey("sites.id"), nullable=False),
+    Column("delivery_id", String(36), ForeignKey("deliveries.id"), nullable=False),  # whose file says it
+    Column("run_id", String(36), ForeignKey("runs.id"), nullable=False),
+    Column("plate", String(200), nullable=False),  # `NDV, plate 1`
+    Column("told_id", String(36), ForeignKey("deliveries.id")),  # the file that withdraws it
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("opened_by", String(64), nullable=False),
+    Column("settled_at", UtcDateTime),
+    Column("settled_by", String(64)),
+    Index("ix_withdrawals_site_id_settled_at", "site_id", "settled_at"),
+    Index("ix_withdrawals_told_id", "told_id"),
 )
 
 # What happened to each, in order.

@@ -31,17 +31,21 @@ class Email:
 
     async def finish(self, file: Outgoing, place: Place) -> bool:
         """Send it; nobody has said yet that it was read."""
+        await self.send(self.letter(file))
+        return False
+
+    async def send(self, letter: EmailMessage) -> None:
+        """Send a letter once; what is wrong, and what to do, where it cannot be."""
         try:
-            await self.mailer.hand_over(self.letter(file), self.to)
+            await self.mailer.hand_over(letter, self.to)
         except LetterRefusedError as error:
             advice = "put right addresses into the rule, or ask who runs the mail server; then try again"
             raise TargetError(str(error), advice, final=True) from error
         except MaybeSentError as error:
-            advice = f"it may have arrived; it is sent again with the same Message-ID {self.message_id(file)}"
+            advice = f"it may have arrived; it is sent again with the same Message-ID {letter['Message-ID']}"
             raise TargetError(str(error), advice) from error
         except MailError as error:
             raise TargetError(str(error), "check WELLREAD_SMTP_URL and the server; it is tried again") from error
-        return False
 
     async def taken(self, file: Outgoing, place: Place) -> bool | None:
         """Nobody but its reader can say so."""
@@ -53,11 +57,7 @@ class Email:
 
     def letter(self, file: Outgoing) -> EmailMessage:
         """The file, with enough beside it to know what it is and whether it is whole."""
-        letter = EmailMessage()
-        letter["From"], letter["To"] = self.mailer.sender, ", ".join(self.to)
-        letter["Subject"] = f"Results: {file.name}"
-        letter["Date"], letter["Message-ID"] = format_datetime(self.now()), self.message_id(file)
-        letter["Auto-Submitted"] = "auto-generated"
+        letter = self._headed(file, f"Results: {file.name}")
         digest = hashlib.sha256(file.content).hexdigest()
         letter.set_content(
             f"Approved results are in the attached file {file.name}.\n\n"
@@ -66,4 +66,18 @@ class Email:
         )
         main, _, sub = file.media_type.partition("/")
         letter.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
+        return letter
+
+    def test_letter(self, file: Outgoing, said: str) -> EmailMessage:
+        """A letter that brings nothing."""
+        letter = self._headed(file, "A test: no results")
+        letter.set_content(f"{said}\n")
+        return letter
+
+    def _headed(self, file: Outgoing, subject: str) -> EmailMessage:
+        letter = EmailMessage()
+        letter["From"], letter["To"] = self.mailer.sender, ", ".join(self.to)
+        letter["Subject"] = subject
+        letter["Date"], letter["Message-ID"] = format_datetime(self.now()), self.message_id(file)
+        letter["Auto-Submitted"] = "auto-generated"
         return letter

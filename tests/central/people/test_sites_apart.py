@@ -37,6 +37,7 @@ from central.tables import (
     sites,
     submissions,
     tests,
+    withdrawals,
 )
 from central.web.docs import complete
 from tests.central.web import ENDLESS, PASSWORD, Client, bearer, central, runs
@@ -101,6 +102,7 @@ async def everything_else(engine: AsyncEngine, ids: dict[str, str]) -> dict[str,
         more = {"rule_id": OURS, "subject_id": ids["plate_id"]}
         for table, values in (
             (deliveries, file),
+            (withdrawals, {"delivery_id": OURS, "run_id": NAMES[2], "plate": NAMES[0]}),
             (control_sera, {"kind": "positive"}),
             (notices, {}),
             (notice_silences, {}),
@@ -109,7 +111,8 @@ async def everything_else(engine: AsyncEngine, ids: dict[str, str]) -> dict[str,
         await connection.execute(insert(alarms).values(plain(alarms) | {"number": 77, "detail": NAMES[0]}))
         await connection.execute(insert(sessions).values(plain(sessions) | {"id": OURS, "user_id": third}))
         await connection.execute(insert(api_keys).values(plain(api_keys) | {"id": "0123456789ab", "scopes": []}))
-    of_rules = dict.fromkeys(("rule_id", "delivery_id", "control_id", "notice_id", "silence_id", "session_id"), OURS)
+    kinds = "rule_id", "delivery_id", "withdrawal_id", "control_id", "notice_id", "silence_id", "session_id"
+    of_rules = dict.fromkeys(kinds, OURS)
     comment = {"kind": "submission", "object_id": ids["submission_id"]}
     return of_rules | comment | {"number": "77", "user_id": third, "key_id": "0123456789ab"}
 

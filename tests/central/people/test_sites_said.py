@@ -10,7 +10,7 @@ CENTRAL = Path(__file__).parents[3] / "central"
 ASKED = {"list_runs", "get_run", "submission_runs", "list_devices", "get_dossier", "changes_after", "list_deliveries",
          "list_rules", "get_delivery", "get_file", "get_rule", "list_queue",
          "list_notices", "get_notice", "list_notice_rules", "get_notice_rule", "list_silences", "quality_of",
-         "device_names"}  # fmt: skip
+         "device_names", "list_withdrawals"}  # fmt: skip
 ROUTES = sorted([*(CENTRAL / "api").glob("*.py"), *(CENTRAL / "dashboard").glob("*.py")])
 
 
