@@ -4,8 +4,6 @@ import asyncio
 import base64
 import http.server
 import ipaddress
-import socketserver
-import threading
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -24,6 +22,7 @@ from central.notices.letters import LEASE, MOST_ATTEMPTS, LetterError, Postman, 
 from central.people.users import add_user
 from central.seal import Seal
 from central.tables import memberships, notice_letters, notice_rules, notices, users
+from tests.central.letterbox import Letterbox, served
 from tests.central.web import PASSWORD, Clock, people
 from tests.make import NOON
 
@@ -161,31 +160,6 @@ async def test_a_letter_is_given_up_in_the_end(engine: AsyncEngine) -> None:
     assert await states(engine) == [("failed", "no")]
 
 
-class Letterbox(socketserver.StreamRequestHandler):
-    """Speaks as much SMTP as a letter needs."""
-
-    letters: list[str]
-
-    def handle(self) -> None:
-        """One conversation."""
-        self._say("220 here")
-        while line := self.rfile.readline().decode().strip():
-            verb = line.split()[0].upper()
-            if verb == "DATA":
-                self._say("354 go on")
-                text = []
-                while (part := self.rfile.readline().decode().rstrip("\r\n")) != ".":
-                    text.append(part)
-                self.letters.append("\n".join(text))
-            if verb == "QUIT":
-                self._say("221 bye")
-                return
-            self._say("250 fine")
-
-    def _say(self, line: str) -> None:
-        self.wfile.write(f"{line}\r\n".encode())
-
-
 class Hook(http.server.BaseHTTPRequestHandler):
     """An address that is called."""
 
@@ -205,26 +179,17 @@ class Hook(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def letterbox() -> Iterator[tuple[int, list[str]]]:
     """A mail server's port, and what it got."""
-    Letterbox.letters = []
-    yield from served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Letterbox), Letterbox.letters)
+    server = Letterbox()
+    with served(server) as port:
+        yield port, server.letters
 
 
 @pytest.fixture
 def hook() -> Iterator[tuple[int, list[tuple[dict[str, str], bytes]]]]:
     """A port that is called, and what it heard."""
     Hook.heard = []
-    yield from served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook), Hook.heard)
-
-
-def served(server: socketserver.TCPServer, got: list[Any]) -> Iterator[tuple[int, list[Any]]]:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1], got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)) as port:
+        yield port, Hook.heard
 
 
 def desk(engine: AsyncEngine, *networks: str) -> Desk:

@@ -1,7 +1,5 @@
 """Links go out by e-mail where there is a server; where it does not take them they are handed over."""
 
-import socketserver
-import threading
 from collections.abc import Iterator
 
 import msgspec
@@ -10,51 +8,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.mail import Mailer, MailError, mailer_of
 from central.settings import Settings
+from tests.central.letterbox import Letterbox, served
 from tests.central.web import bearer, central, people
 
 pytestmark = pytest.mark.anyio
 ANNA = {"name": "anna", "role": "viewer", "site_ids": ["main"], "email": "anna@lab.example"}
 
 
-class Letterbox(socketserver.StreamRequestHandler):
-    """Speaks as much SMTP as a letter needs; offers no encryption."""
-
-    letters: list[str]
-
-    def handle(self) -> None:
-        """One conversation."""
-        self._say("220 here")
-        while line := self.rfile.readline().decode().strip():
-            verb = line.split()[0].upper()
-            if verb == "DATA":
-                self._say("354 go on")
-                text = []
-                while (part := self.rfile.readline().decode().rstrip("\r\n")) != ".":
-                    text.append(part)
-                self.letters.append("\n".join(text))
-            if verb == "QUIT":
-                self._say("221 bye")
-                return
-            self._say("250 fine")
-
-    def _say(self, line: str) -> None:
-        self.wfile.write(f"{line}\r\n".encode())
-
-
 @pytest.fixture
 def letterbox() -> Iterator[tuple[str, list[str]]]:
     """A mail server's URL, and what it got."""
-    Letterbox.letters = []
-    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Letterbox)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"smtp://127.0.0.1:{server.server_address[1]}", Letterbox.letters
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    server = Letterbox()
+    with served(server) as port:
+        yield f"smtp://127.0.0.1:{port}", server.letters
 
 
 async def test_an_invitation_goes_to_the_persons_address_and_is_shown_to_nobody(
