@@ -100,11 +100,6 @@ class OutboxFile:
             self._ready()
             return meta(self._connection, name)
 
-    def tell(self, name: str, value: object) -> None:
-        """Write a value of the table `meta`."""
-        with self.transaction():
-            put_meta(self._connection, name, value)
-
     def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """What a query gives."""
         with self.lock, self._watched():
