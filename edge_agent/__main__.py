@@ -49,7 +49,7 @@ class _Commands(click.Group):
             formatter.write_dl(sorted(rows.items()))
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(AGENT_VERSION, prog_name="wellread-agent")
 def main() -> None:
     """Reads microplates at the bench, keeps every reading, and sends it to central."""

@@ -26,7 +26,7 @@ from provisioning.processes import Central, StartFailed, module_command, run_onc
 ADMIN = "admin"
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Read this folder.")
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep everything in this folder.")
 @click.option("--port", default=0, help="Port of the dashboard; any free one by default.")

@@ -41,6 +41,11 @@ def test_an_agent_starts_without_what_only_a_look_at_its_outbox_needs() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("words", [(), ("queue",), ("queue", "list"), ("read",), ("config",)])
+def test_help_has_a_short_name_everywhere(words: tuple[str, ...]) -> None:
+    assert invoke(*words, "-h").output == invoke(*words, "--help").output
+
+
 def test_help_names_every_command_without_loading_vision() -> None:
     code = "import sys; from edge_agent.__main__ import main; main(['--help'], standalone_mode=False);"
     shown = subprocess.run(
