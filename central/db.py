@@ -21,10 +21,20 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InvalidatePoolError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from central.settings import Settings
+
+# A connection that nobody used for so long is asked whether it still holds before it is used again.
+PING_AFTER_S: Final = 1.0
 
 # Longer than any transaction of ours; then the writer is told instead of waiting for ever.
 BUSY_TIMEOUT_MS: Final = 10_000
@@ -35,6 +45,8 @@ CHUNK: Final = 5_000
 
 # Any constant of our own: two centrals that start together migrate one after the other.
 _MIGRATION_LOCK: Final = 0x77656C6C
+
+_LEFT_S: Final = "left_s"
 
 # Everything that executing a statement can raise: SQLAlchemy wraps neither the errors of connecting to PostgreSQL nor
 # a number that SQLite cannot hold.
@@ -55,16 +67,43 @@ def make_engine(url: str, *, foreign_keys: bool = True, command_timeout_s: float
     """An engine for this URL; nothing is opened yet. Close it with `await engine.dispose()`."""
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url, foreign_keys=foreign_keys)
-    return create_async_engine(
+    return _postgresql_engine(url, command_timeout_s=command_timeout_s)
+
+
+def _postgresql_engine(url: str, *, command_timeout_s: float | None) -> AsyncEngine:
+    engine = create_async_engine(
         url,
         pool_size=10,
         max_overflow=5,
         pool_timeout=10,
-        pool_pre_ping=True,
         json_serializer=_json_text,
         json_deserializer=msgspec.json.decode,
         connect_args={"timeout": 5, "command_timeout": command_timeout_s},
     )
+    # Each statement sees a moment of its own there, in a transaction or not: so none is begun and ended to read.
+    engine.update_execution_options(reader=engine.execution_options(isolation_level="AUTOCOMMIT"))
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def _checkin(_connection: Any, record: Any) -> None:
+        record.info[_LEFT_S] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _checkout(connection: Any, record: Any, _proxy: Any) -> None:
+        left_s = record.info.get(_LEFT_S)
+        if left_s is not None and not _holds(engine, connection, time.monotonic() - left_s):
+            raise InvalidatePoolError
+
+    return engine
+
+
+def _holds(engine: AsyncEngine, connection: Any, idle_s: float) -> bool:
+    """Whether a connection of the pool is good. SQLAlchemy's own ping is three round trips before every use."""
+    if connection.driver_connection.is_closed():
+        return False
+    try:
+        return idle_s < PING_AFTER_S or engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error:
+        return False
 
 
 def _sqlite_engine(url: str, *, foreign_keys: bool) -> AsyncEngine:
@@ -139,8 +178,8 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection to read with; on SQLite everything it sees is of one moment."""
-    async with engine.connect() as connection:
+    """A connection to read with; on SQLite everything it sees is of one moment, on PostgreSQL every statement."""
+    async with engine.get_execution_options().get("reader", engine).connect() as connection:
         yield connection
 
 

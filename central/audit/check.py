@@ -16,7 +16,6 @@ from central.audit.heads import kept_heads
 from central.audit.verify import Head, Report, Tip, Verifier
 from central.copies.backup import check as check_file
 from central.copies.backup import rows_of
-from central.db import reading
 
 _ROWS: Final = 5000
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +24,7 @@ _TIME_SIGNS: Final = len("2026-11-20 12:00:00.000000")
 
 async def check_database(engine: AsyncEngine, folder: Path, public_key: str | None = None) -> Report:
     """The trail in this database, against the heads in its table and in the files of `folder`."""
-    async with reading(engine) as connection:
+    async with engine.connect() as connection:  # in a transaction, as streams of rows need one
         await _take_any_text(connection)
         heads = await _raw(connection, f"SELECT {', '.join(Head.__struct_fields__)} FROM audit_heads ORDER BY number")
         tips = await _raw(connection, "SELECT number, hash FROM audit_tip")

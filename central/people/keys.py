@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import Actor, Change, record
@@ -29,6 +29,10 @@ _KEY: Final = re.compile(r"wr_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 USED_EVERY: Final = timedelta(minutes=1)
 _REFUSED: Final = "the key is not valid (any more)"
 _NO_SECRET: Final = "0" * 64
+# Made once, as it is asked at every request.
+_OF_KEY: Final = select(
+    *(api_keys.c[name] for name in ("secret_sha256", "site_id", "scopes", "expires_at", "last_used_at", "revoked_at"))
+).where(api_keys.c.id == bindparam("key_id"))
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -100,10 +104,8 @@ async def caller_of(engine: AsyncEngine, key: str, now: datetime) -> KeyCaller:
     if parts is None:
         raise NotSignedInError(_REFUSED)
     key_id, secret = parts.groups()
-    names = ("secret_sha256", "site_id", "scopes", "expires_at", "last_used_at", "revoked_at")
     async with reading(engine) as connection:
-        query = select(*(api_keys.c[name] for name in names)).where(api_keys.c.id == key_id)
-        row = (await connection.execute(query)).one_or_none()
+        row = (await connection.execute(_OF_KEY, {"key_id": key_id})).one_or_none()
     good = hmac.compare_digest(_NO_SECRET if row is None else row.secret_sha256, _sha256(secret))
     if row is None or not good or row.revoked_at is not None or (row.expires_at is not None and now >= row.expires_at):
         raise NotSignedInError(_REFUSED)

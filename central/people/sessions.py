@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.db import reading, transaction
@@ -29,6 +29,18 @@ LIFE: Final[dict[Kind, timedelta]] = {"pages": SESSION_LIFE, "api": timedelta(da
 SEEN_EVERY: Final = timedelta(minutes=1)
 # Who signed in from an address in this time is known there.
 KNOWN_FOR: Final = timedelta(days=90)
+
+# Made once, as it is asked at every request.
+_OF_SESSION: Final = (
+    select(
+        *(sessions.c[name] for name in ("user_id", "kind", "last_seen_at", "expires_at", "ended_at")),
+        *(users.c[name] for name in ("name", "role", "disabled_at", "totp_confirmed_at", "password_hash")),
+        memberships.c.site_id,
+    )
+    .join(users, users.c.id == sessions.c.user_id)
+    .outerjoin(memberships, memberships.c.user_id == users.c.id)
+    .where(sessions.c.id == bindparam("session_id"))
+)
 
 
 class SessionRow(msgspec.Struct, frozen=True):
@@ -63,18 +75,8 @@ async def person_of_session(
 
     `seen` counts as a use of it; an open stream that looks whether it may go on is none.
     """
-    query = (
-        select(
-            *(sessions.c[name] for name in ("user_id", "kind", "last_seen_at", "expires_at", "ended_at")),
-            *(users.c[name] for name in ("name", "role", "disabled_at", "totp_confirmed_at", "password_hash")),
-            memberships.c.site_id,
-        )
-        .join(users, users.c.id == sessions.c.user_id)
-        .outerjoin(memberships, memberships.c.user_id == users.c.id)
-        .where(sessions.c.id == claims.session_id)
-    )
     async with reading(engine) as connection:
-        rows = (await connection.execute(query)).all()
+        rows = (await connection.execute(_OF_SESSION, {"session_id": claims.session_id})).all()
     if not rows or rows[0].user_id != claims.user_id or rows[0].kind != kind:
         raise NotSignedInError("the sign-in is not valid or has expired")
     row = rows[0]

@@ -10,6 +10,7 @@ import hmac
 import json
 import math
 import secrets
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,9 @@ SESSION_LIFE: Final = timedelta(days=7)
 TICKET_LIFE: Final = timedelta(minutes=5)
 
 Audience = Literal["api", "pages", "ticket"]
+
+# Signatures that need not be looked at twice; some 1 KB each.
+REMEMBERED: Final = 4096
 
 _ALGORITHM: Final = "Ed25519"  # RFC 9864; the older name EdDSA is refused
 _ISSUER: Final = "wellread-central"
@@ -49,6 +53,8 @@ class TokenKey:
     def __init__(self, key: OKPKey) -> None:
         """`key` holds the private half."""
         self._key = key
+        # Claims by the digest of a token whose signature was good: the token itself is kept nowhere.
+        self._good: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
         # The first segments that we write: no other header is so much as parsed, and none has `kid`, `jku` or `crit`.
         self._heads = {audience: self._sign(audience, {}).partition(".")[0] for audience in _TYPES}
         self._csrf_key = hashlib.sha256(b"wellread csrf " + str(key.as_dict(private=True)["d"]).encode()).digest()
@@ -83,12 +89,25 @@ class TokenKey:
         if token.partition(".")[0] != self._heads[audience]:
             return None
         try:
-            decoded = jwt.decode(token, self._key, algorithms=[_ALGORITHM])
-            _registry(audience, now).validate(decoded.claims)
+            claims = self._signed(token)
+            _registry(audience, now).validate(claims)
         except (JoseError, ValueError):
             return None
-        claims: dict[str, Any] = decoded.claims
         return Claims(str(claims["sub"]), float(claims["iat"]), str(claims["jti"]), str(claims["sid"]))
+
+    def _signed(self, token: str) -> dict[str, Any]:
+        """What was signed, whether it still holds or not; JoseError or ValueError where nothing was.
+
+        A program sends one token for a quarter of an hour, and a good signature stays good.
+        """
+        digest = hashlib.sha256(token.encode()).digest()
+        claims = self._good.get(digest)
+        if claims is None:
+            claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
+            self._good[digest] = claims
+            if len(self._good) > REMEMBERED:
+                self._good.popitem(last=False)
+        return claims
 
     def csrf_token(self, token_id: str) -> str:
         """What a form of this session must carry: it cannot be made without the key."""

@@ -5,10 +5,11 @@ Open a connection with `db.reading(engine)`; several queries on one connection s
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.assays.registry import assays_of
@@ -102,13 +103,33 @@ async def list_runs(
 
 async def get_run(connection: AsyncConnection, run_id: str, *, sites: Sites = EVERY_SITE) -> RunDetail | None:
     """One run by its reading's id."""
-    query = select_runs(sites).add_columns(runs.c.document, runs.c.digest).where(runs.c.id == run_id)
-    row = (await connection.execute(query)).one_or_none()
+    row = (await connection.execute(_one_run(sites), {"run_id": run_id})).one_or_none()
     if row is None:
         return None
-    (run,) = await _as_runs(connection, [row])
-    (shown,) = await marked(connection, [run])
+    assays = await assays_of(connection, {(row.profile, row.assay_version)})
+    controls = tuple(sorted(row.control_rows.split(","))) if row.control_rows else ()
+    run = _run(row, assays[row.profile, row.assay_version], controls)
+    shown = msgspec.structs.replace(run, current=bool(row.speaks))
     return RunDetail(shown, decode_reading(decompress(row.document)), row.digest)
+
+
+@lru_cache(maxsize=1024)
+def _one_run(sites: Sites) -> Select[Any]:
+    """A run with its document, the rows that hold control sera, and whether it speaks for its plate: one statement.
+
+    Made once for those who may see the same, for making it costs more than asking it.
+    """
+    its_plate = select(run_records.c.plate_id).where(run_records.c.run_id == bindparam("run_id"))
+    controls = select(func.aggregate_strings(placements.c.row, ",")).where(
+        placements.c.control_serum_id.is_not(None), placements.c.plate_id.in_(its_plate)
+    )
+    return (
+        select_runs(sites)
+        .add_columns(runs.c.document, runs.c.digest)
+        .add_columns(controls.scalar_subquery().label("control_rows"))
+        .add_columns(runs.c.id.in_(_speaking(run_records.c.plate_id.in_(its_plate))).label("speaks"))
+        .where(runs.c.id == bindparam("run_id"))
+    )
 
 
 async def submission_runs(
@@ -261,16 +282,20 @@ async def speaking(connection: AsyncConnection, plate_ids: Collection[str]) -> s
     """
     if not plate_ids:
         return set()
+    return set(await connection.scalars(_speaking(run_records.c.plate_id.in_(plate_ids))))
+
+
+def _speaking(of_plates: ColumnElement[bool]) -> Select[Any]:
     outbox = (run_records.c.plate_id, runs.c.device_id, runs.c.epoch)
     of_outbox = func.row_number().over(partition_by=outbox, order_by=runs.c.seq.desc())
     counted = (
         select(runs.c.id, runs.c.number, run_records.c.plate_id, of_outbox.label("from_last"))
         .join(run_records, run_records.c.run_id == runs.c.id)
         .join(plates, plates.c.id == run_records.c.plate_id)
-        .where(run_records.c.plate_id.in_(plate_ids))
+        .where(of_plates)
         .where(run_records.c.voided_at.is_(None), plates.c.state != PlateState.VOID.value)
         .subquery()
     )
     of_plate = func.row_number().over(partition_by=counted.c.plate_id, order_by=counted.c.number.desc())
     latest = select(counted.c.id, of_plate.label("from_last")).where(counted.c.from_last == 1).subquery()
-    return set(await connection.scalars(select(latest.c.id).where(latest.c.from_last == 1)))
+    return select(latest.c.id).where(latest.c.from_last == 1)

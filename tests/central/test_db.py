@@ -14,7 +14,16 @@ from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.db import insert_ignore, keep_a_log, make_engine, migrate, migration_config, reading, transaction
+from central.db import (
+    PING_AFTER_S,
+    insert_ignore,
+    keep_a_log,
+    make_engine,
+    migrate,
+    migration_config,
+    reading,
+    transaction,
+)
 from central.intake.ingest import ingest
 from central.people.users import add_user
 from central.settings import Settings
@@ -140,6 +149,33 @@ async def test_times_come_back_in_utc(engine: AsyncEngine) -> None:
         stored_at = await connection.scalar(select(images.c.stored_at))
     assert stored_at == NOON
     assert stored_at.utcoffset() == timedelta(0)
+
+
+async def test_reading_begins_no_transaction_on_postgresql(engine: AsyncEngine) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("on SQLite what is read is of one moment")
+    async with reading(engine) as connection:
+        first, second = [await connection.scalar(text("SELECT now()")) for _ in range(2)]  # when a transaction began
+    async with transaction(engine) as connection:
+        third, fourth = [await connection.scalar(text("SELECT now()")) for _ in range(2)]
+    assert (first < second, third == fourth) == (True, True)
+
+
+@pytest.mark.parametrize("idle_s", [0.0, PING_AFTER_S + 0.1])
+async def test_a_connection_that_the_server_ended_is_not_used_again(engine: AsyncEngine, idle_s: float) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no server")
+    async with reading(engine) as connection:
+        await connection.execute(text("SELECT 1"))
+    other = make_engine(engine.url.render_as_string(hide_password=False))
+    async with reading(other) as connection:
+        ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        assert await connection.scalar(text(f"SELECT count(*) FROM ({ending} AND pid <> pg_backend_pid()) ended")) > 0
+    await other.dispose()
+    await asyncio.sleep(idle_s + 0.2)  # the end of a connection takes a moment to arrive
+    for way in (reading, transaction):
+        async with way(engine) as connection:
+            assert await connection.scalar(text("SELECT 1")) == 1
 
 
 async def test_foreign_keys_hold(engine: AsyncEngine) -> None:

@@ -53,6 +53,38 @@ def test_what_these_tests_forge_would_be_taken_were_it_right(key: TokenKey, ours
     assert key.read(signed(ours), "api", NOON) is not None
 
 
+def test_a_token_whose_signature_is_known_ends_when_it_says(key: TokenKey, ours: OKPKey) -> None:
+    token = signed(ours)
+    assert key.read(token, "api", NOON) == key.read(token, "api", NOON + timedelta(seconds=899)) is not None
+    assert key.read(token, "api", NOON + timedelta(seconds=901)) is None
+    assert key.read(token, "pages", NOON) is None
+
+
+def test_a_known_token_with_another_signature_says_nothing(key: TokenKey, ours: OKPKey) -> None:
+    token = signed(ours)
+    assert key.read(token, "api", NOON) is not None
+    body, _, signature = token.rpartition(".")
+    assert key.read(f"{body}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}", "api", NOON) is None
+    other = signed(ours, sub="u2").rpartition(".")[0]
+    assert key.read(f"{other}.{signature}", "api", NOON) is None
+
+
+def test_only_so_many_signatures_are_remembered(key: TokenKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    decode = jwt.decode
+
+    def counted(token: str, *arguments: Any, **options: Any) -> jwt.Token:
+        looked.append(token)
+        return decode(token, *arguments, **options)
+
+    monkeypatch.setattr("central.people.tokens.REMEMBERED", 2)
+    monkeypatch.setattr("central.people.tokens.jwt.decode", counted)
+    tokens = [key.issue("u1", "api", NOON, session_id=f"s{at}") for at in range(3)]
+    for token in (*tokens, tokens[2], tokens[0]):
+        assert key.read(token, "api", NOON) is not None
+    assert looked == [*tokens, tokens[0]]
+
+
 def test_our_own_signature_over_wrong_claims_says_nothing(key: TokenKey, ours: OKPKey) -> None:
     now = NOON.timestamp()
     wrong: dict[str, dict[str, Any]] = {

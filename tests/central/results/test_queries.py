@@ -19,7 +19,7 @@ from central.people.sites import EVERY_SITE
 from central.results import queries
 from central.results.aggregate import current_runs, summarise
 from central.results.images import StoredImage, record
-from central.tables import plates, run_records, runs
+from central.tables import control_sera, placements, plates, run_records, runs
 from protocol.messages import VERSION, DeviceStatus
 from tests.central.wire import enrol, make_delivery
 from tests.make import NOON, make_code, make_reading, make_reading_id, make_wells
@@ -190,6 +190,27 @@ async def test_the_database_says_of_every_run_what_the_rule_says(engine: AsyncEn
         assert await queries.speaking(connection, {run.plate_id for run in found if run.plate_id}) == current
         assert {run.id for run in await queries.marked(connection, found) if run.current} == current
     assert 0 < len(current) <= 2
+    async with reading(engine) as connection:
+        shown = [await queries.get_run(connection, run.id) for run in found]
+    assert {detail.run.id for detail in shown if detail and detail.run.current} == current
+
+
+async def test_one_run_is_what_the_list_says_of_it(engine: AsyncEngine) -> None:
+    await filled(engine, plate(1, "S-1"), plate(2, "S-1", plate_number="2"))
+    async with transaction(engine) as connection:
+        first = select(plates.c.id).where(plates.c.number == "1").scalar_subquery()
+        control = {
+            "id": "c1", "site_id": "main", "name": "NDV positive", "lot": "7", "kind": "positive", "profile": "hi-96",
+            "expected_log2": 6, "tolerance_log2": 1, "revision": 1,
+        }  # fmt: skip
+        await connection.execute(insert(control_sera).values(control))
+        for row in "HA":
+            await connection.execute(insert(placements).values(plate_id=first, row=row, control_serum_id="c1"))
+    async with reading(engine) as connection:
+        listed = (await queries.list_runs(connection)).runs
+        details = [await queries.get_run(connection, run.id) for run in listed]
+    assert [detail and detail.run for detail in details] == list(listed)
+    assert [run.control_rows for run in listed] == [(), ("A", "H")]
 
 
 async def test_of_the_other_runs_of_its_plate_nothing_is_read_to_show_one(engine: AsyncEngine) -> None:
