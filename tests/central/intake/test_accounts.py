@@ -1,22 +1,29 @@
 """Ledgers are answered with what differs, nobody but an enrolled device is told, and open holes are asked about."""
 
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from central.db import transaction
+from central.db import reading, transaction
 from central.fleet.devices import record_status, revoke
 from central.intake import accounts
 from central.intake.accounts import ASK_AT_MOST_EVERY, HOLE_OPEN, Accounts, Hole, answers_to, asks
+from central.intake.gaps import device_accounts
 from central.intake.ingest import ingest
 from central.intake.plan import Delivery, Refused, plan_ledger
-from protocol.codec import digest, encode
+from edge_agent.outbox.outbox import Outbox
+from protocol.codec import digest, encode, envelope
 from protocol.ledger import Entry, judge, ledger_day
 from protocol.messages import VERSION, Ack, DeviceStatus, Held, Ledger, LedgerDay, OutboxDepth
 from protocol.topics import topic
 from tests.central.wire import EPOCH, enrol, make_delivery
+from tests.edge_agent.bench import open_outbox
+from tests.edge_agent.bench import put as keep
 from tests.make import NOON, make_document
 
 DAY = "2026-11-20"
@@ -76,6 +83,44 @@ async def test_what_came_from_another_outbox_before_is_held_in_this_one_too(engi
     await put(engine, (1, 2), epoch="epoch-2")
     (answer,) = await held(engine, ledger_day(DAY, entries(1, 2)), epoch="epoch-2")
     assert judge(entries(1, 2), answer).held == (1, 2)
+
+
+async def send(engine: AsyncEngine, outbox: Outbox) -> None:
+    """All that waits goes to central, and is settled by its answers."""
+    seqs = {one.id: one.seq for one in outbox.due(9)}
+    for one in outbox.send(seqs):
+        sent = envelope(one.document, device_id="bench-1", epoch=outbox.epoch, seq=seqs[one.id], historical=True)
+        outcome = await ingest(engine, [Delivery(topic("bench-1", "reading"), encode(sent))], now=NOON)
+        outbox.settle(answered for _, ack in outcome.acks for answered in ack.accepted)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lost", [False, True], ids=["central has them", "central was set back"])
+async def test_an_outbox_that_goes_on_under_another_name_leaves_no_gap_and_is_not_asked_again(
+    engine: AsyncEngine, tmp_path: Path, *, lost: bool
+) -> None:
+    await enrol(engine)
+    with closing(open_outbox(tmp_path)) as outbox:
+        keep(outbox, 1, 2)
+        if lost:
+            outbox.settle(one.id for one in outbox.due(9))
+        else:
+            await send(engine, outbox)
+        keep(outbox, 3)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as connection, connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE name IN ('epoch', 'epoch_again')")
+    with closing(open_outbox(tmp_path, new_epoch=lambda: "epoch-2")) as outbox:
+        await send(engine, outbox)
+        outbox.reconcile(await held(engine, *outbox.ledger(), epoch="epoch-2"))
+        await send(engine, outbox)
+        assert await held(engine, *outbox.ledger(), epoch="epoch-2") == []
+    async with transaction(engine) as connection:
+        depth = OutboxDepth("epoch-2", 3, 0, 0, 0)
+        status = DeviceStatus(VERSION, "bench-1", online=True, session="s", at=NOON, outbox=depth)
+        await record_status(connection, status, now=NOON)
+    async with reading(engine) as connection:
+        (account, *_) = (await device_accounts(connection))["bench-1"]
+    assert (account.epoch, account.complete_to, account.missing) == ("epoch-2", 3, 0)
 
 
 @pytest.mark.anyio

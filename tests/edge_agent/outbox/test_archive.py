@@ -87,13 +87,13 @@ def test_a_reading_that_is_damaged_here_is_replaced_by_the_archives(state: Path,
         assert [one.document for one in outbox.send([make_reading_id(3)])] == [kept(3)[0]]
 
 
-def test_what_came_by_hand_is_in_no_account_once_central_has_it(state: Path, tmp_path: Path) -> None:
+def test_what_came_by_hand_is_accounted_for_like_everything_else(state: Path, tmp_path: Path) -> None:
     signer, new = export(state, tmp_path / "a").signer, tmp_path / "new"
     take_up(tmp_path / "a", new, signer)
     with closing(open_outbox(new)) as outbox:
         assert [day.unsettled for day in outbox.ledger()] == [3]
         outbox.settle(make_reading_id(number) for number in (2, 3, 4))
-        assert outbox.ledger() == ()
+        assert [(day.ranges, day.unsettled) for day in outbox.ledger()] == [(((1, 3),), 0)]
 
 
 def test_another_readers_readings_are_kept_aside_and_exported_again(state: Path, tmp_path: Path) -> None:
