@@ -57,9 +57,10 @@ class Backlog:
 
     def added(self, at: datetime, picture_bytes: int, reading_bytes: int) -> None:
         """A reading was kept."""
-        self.picture_bytes += picture_bytes
-        self.reading_bytes += reading_bytes
-        self._puts.append((at, picture_bytes + reading_bytes))
+        with self._file.lock:
+            self.picture_bytes += picture_bytes
+            self.reading_bytes += reading_bytes
+            self._puts.append((at, picture_bytes + reading_bytes))
 
     def depth(self) -> OutboxDepth:
         """How much is here that central lacks, and how long there is room for more."""
@@ -104,13 +105,15 @@ class Backlog:
 
     def _hours_left(self, room_bytes: int) -> float | None:
         now = self._clocks().at
-        while self._puts and now - self._puts[0][0] > _DAY:
-            self._puts.popleft()
-        if not self._puts:
+        with self._file.lock:  # the bench puts a reading while the line asks
+            while self._puts and now - self._puts[0][0] > _DAY:
+                self._puts.popleft()
+            puts = tuple(self._puts)
+        if not puts:
             return None
         # Before a day has gone by, at the pace since the first; a burst of minutes says nothing of a day.
-        observed_hours = max(1.0, (now - self._puts[0][0]).total_seconds() / 3600)
-        return hours_left(room_bytes, sum(size for _, size in self._puts), observed_hours)
+        observed_hours = max(1.0, (now - puts[0][0]).total_seconds() / 3600)
+        return hours_left(room_bytes, sum(size for _, size in puts), observed_hours)
 
     def _number(self, sql: str, *values: object) -> int:
         return int(self._file.rows(sql, *values)[0]["n"])

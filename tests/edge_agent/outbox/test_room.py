@@ -2,16 +2,19 @@
 
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.config import KeepConfig
+from edge_agent.outbox.backlog import Backlog
 from edge_agent.outbox.outbox import Outbox
 from edge_agent.outbox.room import (
     BALLAST_BYTES,
@@ -22,7 +25,7 @@ from edge_agent.outbox.room import (
     ballast_plan,
     hours_left,
 )
-from tests.edge_agent.bench import kept, picture_bytes, put, states
+from tests.edge_agent.bench import kept, open_outbox, picture_bytes, put, states
 from tests.make import make_reading_id
 from tests.standins import ManualClock
 
@@ -220,3 +223,24 @@ def test_after_a_commit_that_failed_nothing_is_believed_and_the_reading_is_kept_
         assert outbox.depth().pending == 1
         assert outbox.put(*kept(3), key="2.jpg") in {2, 3}
     assert set(states(tmp_path)) == {make_reading_id(1), make_reading_id(3)}
+
+
+def test_readings_are_kept_while_the_room_that_is_left_is_asked_for(tmp_path: Path) -> None:
+    every_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with closing(open_outbox(tmp_path)) as outbox:
+        backlog = Backlog(outbox.file, tmp_path, ManualClock(), 0)
+
+        def add() -> None:
+            for _ in range(3000):
+                backlog.added(ManualClock()().at, 1, 1)
+
+        thread = Thread(target=add)
+        thread.start()
+        try:
+            while thread.is_alive():
+                backlog.depth()
+        finally:
+            thread.join()
+            sys.setswitchinterval(every_s)
+        assert backlog.picture_bytes == 3000
