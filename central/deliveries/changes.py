@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import Integer, Select, bindparam, insert, select, update
+from sqlalchemy import Integer, Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central.db import CHUNK
+from central.many import put_many
 from central.people.sites import Sites
 from central.tables import changes, changes_tip, run_records
 
@@ -80,11 +81,12 @@ async def announce(connection: AsyncConnection, news: Sequence[News], now: datet
     """Put these into the feed, in this order."""
     if not news:
         return
-    number = await connection.scalar(select(changes_tip.c.number).with_for_update())
-    assert number is not None, "the table changes_tip has no row (expected the one that the migration puts there)"
-    rows = [msgspec.structs.asdict(each) | {"number": number + at, "at": now} for at, each in enumerate(news, 1)]
-    await connection.execute(insert(changes), rows)
-    await connection.execute(update(changes_tip).values(number=number + len(rows)))
+    taken = update(changes_tip).values(number=changes_tip.c.number + len(news)).returning(changes_tip.c.number)
+    last = await connection.scalar(taken)
+    assert last is not None, "the table changes_tip has no row (expected the one that the migration puts there)"
+    first = last - len(news) + 1
+    rows = [msgspec.structs.asdict(each) | {"number": first + at, "at": now} for at, each in enumerate(news)]
+    await put_many(connection, changes, rows, leave_taken=False)
 
 
 async def changes_after(connection: AsyncConnection, sites: Sites, after: int, limit: int) -> tuple[Numbered, ...]:
