@@ -98,7 +98,7 @@ async def test_a_site_that_is_there_already_has_the_rules_that_a_new_one_gets(en
             for site in ("main", "other")
         ]
     assert main == other
-    assert len(main) == 13
+    assert len(main) == 14
 
 
 async def test_a_device_that_falls_silent_opens_one_notice_which_closes_when_it_is_back(engine: AsyncEngine) -> None:
