@@ -4,8 +4,10 @@ import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -55,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     broker_password: str = ""
     """With `broker_url`: password of the broker user `central`."""
+
+    allow_plaintext: bool = False
+    """Speak without TLS to a broker or a database on another machine: for a line that is protected otherwise."""
 
     trusted_proxies: str = ""
     """Addresses or networks of your own proxies, separated by commas: `X-Forwarded-For` is believed from them only."""
@@ -137,7 +142,33 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise ValueError(f"bad setting: {error}") from error
     refuse_samples(settings)
     _check_provider(settings)
+    _check_lines(settings)
     return settings
+
+
+def _check_lines(settings: Settings) -> None:
+    """ValueError where central would send passwords and results over a network as anybody can read them."""
+    if settings.allow_plaintext:
+        return
+    wanted = f"or {PREFIX}ALLOW_PLAINTEXT=true where the line is protected otherwise"
+    for url in filter(None, (settings.broker_url, *settings.other_brokers)):
+        parts = urlsplit(url)
+        if parts.scheme == "mqtt" and not _is_here(parts.hostname):
+            raise ValueError(f"a broker on {parts.hostname} without TLS (expected mqtts://…, {wanted})")
+    parts = urlsplit(settings.database_url)
+    if parts.scheme.startswith("postgresql"):
+        said = parse_qs(parts.query)
+        host = said.get("host", [parts.hostname or ""])[0]
+        if not host.startswith("/") and not _is_here(host) and said.get("ssl") != ["verify-full"]:
+            raise ValueError(f"a database on {host} without TLS (expected ?ssl=verify-full, {wanted})")
+
+
+def _is_here(host: str | None) -> bool:
+    """Whether a host is this very machine."""
+    try:
+        return host in (None, "", "localhost") or ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_provider(settings: Settings) -> None:

@@ -1,14 +1,15 @@
 """Whom a provider's word signs in: somebody who has an account here, and nobody else. It never makes one.
 
 A person is known by issuer and subject together, once linked: at the first sign-in, by an address that the provider
-has proved and exactly one account has, or by an administrator's link; or by an administrator who writes the subject
-down. Who was unlinked is linked again by an administrator alone: no address does it a second time. An account has one
+has proved and exactly one account has (of a viewer or operator alone), or by an administrator's link; or by an
+administrator who writes the subject down. Who was unlinked is linked again by an administrator alone: no address does
+it a second time. An account has one
 identity at a provider, so that an address that is given to somebody else there later on opens nothing here.
 """
 
 import hashlib
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Row, delete, func, insert, select, update
@@ -23,6 +24,9 @@ from central.people.links import whose_link
 from central.people.sessions import end_all
 from central.people.users import UnknownUserError, void_links
 from central.tables import audit_entries, identities, invitations, users
+
+# Who approves or administers: whoever gets hold of a mailbox, or of the provider's list of them, must not become them.
+_NOT_BY_ADDRESS: Final = ("reviewer", "admin")
 
 
 class NotLinkedError(Exception):
@@ -123,6 +127,8 @@ async def _by_address(connection: AsyncConnection, identity: Identity, origin: O
     found = (await connection.execute(select(users).where(same, users.c.erased_at.is_(None)))).all()
     if len(found) != 1 or found[0].disabled_at is not None:
         raise NotLinkedError(f"the address is of {len(found)} accounts (expected one that may sign in)")
+    if found[0].role in _NOT_BY_ADDRESS:
+        raise NotLinkedError(f"a {found[0].role} is not linked by an address (expected an administrator's link)")
     if await _was_unlinked(connection, found[0].id):
         raise NotLinkedError("the account was unlinked (expected an administrator's link)")
     await _link(connection, identity, found[0].id, by="address", actor=_person(found[0].id, origin), now=now)

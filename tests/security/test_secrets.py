@@ -23,14 +23,14 @@ OWN = ("WELLREAD_BROKER_PASSWORD", "WELLREAD_DATABASE_URL")
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES))
 def test_a_secret_out_of_an_example_is_refused_by_the_name_of_its_setting(sample: str) -> None:
-    url = f"postgresql+asyncpg://wellread:{sample.upper()}@db/wellread"
+    url = f"postgresql+asyncpg://wellread:{sample.upper()}@localhost/wellread"
     for name, value in (("WELLREAD_BROKER_PASSWORD", sample), ("WELLREAD_DATABASE_URL", url)):
         with pytest.raises(ValueError, match=name):
             load_settings({name: value})
 
 
 def test_a_secret_of_ones_own_is_taken() -> None:
-    url = f"postgresql+asyncpg://wellread:{CANARY}@db/wellread"
+    url = f"postgresql+asyncpg://wellread:{CANARY}@localhost/wellread"
     assert load_settings({"WELLREAD_BROKER_PASSWORD": CANARY, "WELLREAD_DATABASE_URL": url}).database_url == url
 
 

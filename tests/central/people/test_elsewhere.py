@@ -24,6 +24,7 @@ from central.db import reading
 from central.people import oidc
 from central.people.flow import begin
 from central.people.links import make_link
+from central.people.permissions import Role
 from central.people.totp import STEP_S, code_at
 from central.people.users import UserChange, add_user, change_user
 from central.settings import Settings, load_settings
@@ -68,9 +69,11 @@ def trusting(settings: Settings, provider: Provider, **more: Any) -> Settings:
     return msgspec.structs.replace(settings, **named, oidc_title="the institute", **more)
 
 
-async def anna(engine: AsyncEngine, password: str | None = None, email: str | None = "Anna@Lab.example") -> str:
+async def anna(
+    engine: AsyncEngine, password: str | None = None, email: str | None = "Anna@Lab.example", role: Role = "operator"
+) -> str:
     """Somebody whom an administrator made."""
-    return (await add_user(engine, name="anna", password=password, role="reviewer", email=email, now=NOON)).id
+    return (await add_user(engine, name="anna", password=password, role=role, email=email, now=NOON)).id
 
 
 async def ask(client: Client, **form: str) -> str:
@@ -162,6 +165,21 @@ async def test_nobody_comes_in_by_an_address_that_is_not_proved_or_not_here(
     provider.claims = claims
     assert (await there_and_back(client, provider)).status_code == 401
     assert (await is_in(client), await rows(engine, identities)) == (False, [])
+
+
+@pytest.mark.parametrize("role", ["reviewer", "admin"])
+async def test_an_address_alone_links_nobody_who_approves_or_administers(
+    engine: AsyncEngine, client: Client, provider: Provider, role: Role
+) -> None:
+    user_id = await anna(engine, role=role)
+    assert (await there_and_back(client, provider)).status_code == 401
+    assert (await is_in(client), await rows(engine, identities)) == (False, [])
+    link = await make_link(engine, user_id, actor=COMMAND, now=NOON)
+    assert (await there_and_back(client, provider, link=link.code)).status_code == 200
+    assert [row.user_id for row in await rows(engine, identities)] == [user_id]
+    client.cookies.clear()
+    assert (await there_and_back(client, provider)).status_code == 200
+    assert await is_in(client)
 
 
 async def test_an_address_of_two_accounts_is_of_neither(

@@ -59,7 +59,7 @@ async def test_a_person_signs_in_at_a_provider_of_another_site(
 ) -> None:
     await until(lambda: up(issuer), "the provider answers", 60)
     now = lambda: datetime.now(UTC)  # noqa: E731
-    await add_user(engine, name="anna", password=None, role="reviewer", email="anna@lab.example", now=now())
+    await add_user(engine, name="anna", password=None, role="operator", email="anna@lab.example", now=now())
     named = {
         "oidc_issuer": issuer,
         "oidc_client_id": "wellread",
