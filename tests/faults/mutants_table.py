@@ -278,7 +278,8 @@ CENTRAL: Final = (
     ),
     _bug(
         "a device that was shut out is answered", "central.intake.ingest",
-        "devices.c.id.in_(ids), devices.c.revoked_at.is_(None))", "devices.c.id.in_(ids))",
+        "one_of(connection, devices.c.id, ids), devices.c.revoked_at.is_(None))",
+        "one_of(connection, devices.c.id, ids))",
         f"{_INGEST}test_a_revoked_device_is_refused",
     ),
     _bug(
