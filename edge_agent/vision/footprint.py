@@ -159,6 +159,15 @@ def offset(grid: Grid, window: Window, outline: Array | None, picture: tuple[int
     )
 
 
+def reaches_beyond(grid: Grid, window: Window, outline: Array) -> tuple[float, float]:
+    """How far the box reaches, in pitches along `u` and `v`, past where a window has the plate end; the farther end."""
+    expected = _bounds(project(grid.homography, window.outline()))
+    low, high = expected[:2] - outline[:2], outline[2:] - expected[2:]
+    pitch = (expected[2:] - expected[:2]) / np.ptp(window.outline(), axis=0)
+    u, v = np.maximum(low, high) / pitch
+    return float(u), float(v)
+
+
 def _axis_offset(edges: Array) -> Offset:
     known = edges[~np.isnan(edges)]
     if len(known) == 0:

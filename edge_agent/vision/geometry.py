@@ -18,6 +18,7 @@ from edge_agent.vision.footprint import (
     likeliest,
     offset,
     own_outline,
+    reaches_beyond,
     slant_degrees,
     within,
 )
@@ -148,9 +149,18 @@ def _proven(grid: Grid, window: Window, outline: Array | None, picture: tuple[in
 
 
 def _check_outline(grid: Grid, window: Window, outline: Array | None, picture: tuple[int, int]) -> None:
-    """Along both axes the plate box's middle lies where the window has it; of a box cut off, the edge that is left."""
-    for axis, apart in enumerate(offset(grid, window, outline, picture)):
-        if not abs(apart.middle) <= MIDDLE_AGREES:
+    """Along both axes the plate's box says what the wells say: its middle, or the one edge that is not cut off.
+
+    A box that the picture cuts off at both ends of one axis may at least not reach beyond where the plate would end.
+    """
+    offs = [abs(apart.middle) for apart in offset(grid, window, outline, picture)]
+    if outline is not None and np.isnan(offs).sum() == 1:
+        offs = [
+            beyond if np.isnan(off) else off
+            for off, beyond in zip(offs, reaches_beyond(grid, window, outline), strict=True)
+        ]
+    for axis, off in enumerate(offs):
+        if not off <= MIDDLE_AGREES:
             raise _uncertain(window, "column" if (axis == 0) != window.upright else "row")
 
 

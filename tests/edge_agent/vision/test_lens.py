@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from edge_agent.vision import search
-from edge_agent.vision.geometry import Placed
+from edge_agent.vision.geometry import Placed, place_plate
 from edge_agent.vision.lattice import Grid, fit_grid
 from edge_agent.vision.lens import BENDS, Lens, fit_lens, straightened
+from edge_agent.vision.refusal import Refused
 from edge_agent.vision.search import find_plates
 from edge_agent.vision.tensors import PLATE, WELL, Array, Detections
 from protocol.plate import PLATE_HEIGHT_MM, PLATE_WIDTH_MM, plate_format
@@ -119,6 +120,22 @@ def test_a_false_column_beside_a_missing_one_is_not_bent_into_its_place(bend: fl
     seen = bent + np.random.default_rng(0).normal(0, 3, bent.shape)
     assert plates_found(seen) == []
     assert plates_found(seen, footprint(lens)) == []
+
+
+def placed_by_outline(centres: Array, box: list[float], picture: tuple[int, int]) -> Placed:
+    outline = np.array([box])
+    return place_plate(
+        lattice(centres), detected(centres), outline, picture, expected=FORM, seat=None, outline_agrees=True
+    )
+
+
+def test_a_box_that_the_picture_cuts_off_at_both_ends_may_not_reach_beyond_the_plate() -> None:
+    """A plate as high as its picture; a row further down it would end one row before its box does."""
+    picture, box = (1600, 960), [90.0, 0.0, 1510.0, 959.0]
+    there = wells() - (0, 95)
+    assert placed_by_outline(there, box, picture).seen.all()
+    with pytest.raises(Refused, match="outermost rows"):
+        placed_by_outline(there + np.array([0, 100]), box, picture)
 
 
 def test_a_plate_is_refused_whose_corner_wells_a_homography_would_miss() -> None:
