@@ -214,6 +214,15 @@ def test_operations_says_the_times_and_numbers_that_the_code_has() -> None:
         assert said in page, said
 
 
+def test_operations_says_that_a_session_here_and_one_at_the_provider_end_apart() -> None:
+    page = " ".join((ROOT / "docs" / "operations.md").read_text().split())
+    hours, days = IDLE["pages"].seconds // 3600, LIFE["pages"].days
+    assert f"*Sessions:* a page's ends after {hours} hours in which nobody used it, and after {days} days" in page
+    assert (
+        "Signing out here does not sign out there, nor the other way round: shut a person out in both places." in page
+    )
+
+
 def test_operations_names_every_way_in() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     for way in ("name and password", "one-time code", "provider", "key `wr_…`", "upload token", "claim code"):

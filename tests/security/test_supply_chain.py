@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,24 @@ def test_two_builds_of_one_source_are_one_wheel(tmp_path: Path) -> None:
             shutil.copy2(ROOT / part, copy / part)
         copies.append(wheel(copy, tmp_path / f"{name}-wheel"))
     assert copies[0] == copies[1]
+
+
+@pytest.mark.system
+def test_a_wheel_holds_the_packages_and_nothing_of_the_repository(tmp_path: Path) -> None:
+    copy = tmp_path / "source"
+    for part in ("protocol", "edge_agent", "central", "provisioning", "docs", ".github"):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / part, copy / part)
+    (copy / ".git").mkdir()
+    (copy / ".git" / "config").write_text("[core]\n")
+    (copy / ".env").write_text("WELLREAD_BROKER_PASSWORD=of-a-developer\n")
+    (copy / "central" / ".env").write_text("WELLREAD_BROKER_PASSWORD=of-a-developer\n")
+    wheel(copy, tmp_path / "wheel")
+    (made,) = (tmp_path / "wheel").glob("*.whl")
+    with zipfile.ZipFile(made) as archive:
+        names = archive.namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {each for each in tops if ".dist-info" not in each} == {"protocol", "edge_agent", "central", "provisioning"}
+    assert [name for name in names if re.search(r"(^|/)\.(git|env|hg|svn)|\.(key|pem|db)$|~$|/tests?/", name)] == []
