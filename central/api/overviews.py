@@ -56,7 +56,8 @@ class SubmissionsOut(msgspec.Struct, frozen=True):
 class SummaryOut(msgspec.Struct, frozen=True, kw_only=True):
     """Sera by endpoint and their statistics, over current runs. `unread` rows are in no figure: they are not negative.
 
-    `uncertain` of them were read, and have no titre until somebody has judged their wells. `low_grade` rows are counted, and a person should look at them.
+    `uncertain` of them were read, and have no titre until somebody has judged their wells. `low_grade` rows are
+    counted, and a person should look at them.
     """
 
     test: str | None
