@@ -43,8 +43,8 @@ CLEAR_LN: Final = 8.0
 # From here no row of the reading is graded high, unless the frame's characters settle it.
 DOUBTED_LN: Final = 4.0
 DOUBTED: Final = "orientation_doubted"
-# From here for the seat, with nothing against it, the picture confirms it: two sera that titrate as they should.
-CONFIRMED_LN: Final = 6.0
+# From here for the seat, with nothing against it, the picture confirms it: as surely as it would have refused.
+CONFIRMED_LN: Final = 8.0
 UNCONFIRMED: Final = "orientation_unconfirmed"
 
 # Shares of a plate's rows that may be titrations, equally likely; and no row may decide for the plate.

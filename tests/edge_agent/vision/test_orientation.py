@@ -76,14 +76,19 @@ def test_plate_without_titrations_neither_doubts_nor_confirms_the_seat() -> None
     assert {check_orientation([evidence]) for evidence in found} == {"unconfirmed"}
 
 
+def test_a_turned_plate_whose_scattered_wells_look_like_titrations_by_chance_is_not_confirmed() -> None:
+    # The layout of one of 200 turned renders was worth 6.6 nats, and letters were not to be seen.
+    assert check_orientation([Evidence("layout", 6.6, ""), Evidence("legends", 0.0, "")]) == "unconfirmed"
+
+
 def negative_but(rows: str) -> dict[str, Well]:
     """All sera negative, except that those of `rows` have titre 5."""
     titrating = {name: well for name, well in make_wells(5).items() if name[0] in rows}
     return {name: make_well("diffuse") for name in HI.format.names()} | titrating
 
 
-@pytest.mark.parametrize(("rows", "standing"), [("", "unconfirmed"), ("C", "unconfirmed"), ("CF", "confirmed")])
-def test_two_sera_that_titrate_confirm_the_seat(rows: str, standing: str) -> None:
+@pytest.mark.parametrize(("rows", "standing"), [("", "unconfirmed"), ("CF", "unconfirmed"), ("CEF", "confirmed")])
+def test_three_sera_that_titrate_confirm_the_seat(rows: str, standing: str) -> None:
     assert check_orientation([layout_evidence(negative_but(rows), HI)]) == standing
 
 
