@@ -7,9 +7,11 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 PREFIX: Final = "WELLREAD_"
 
@@ -151,16 +153,44 @@ def _check_lines(settings: Settings) -> None:
     if settings.allow_plaintext:
         return
     wanted = f"or {PREFIX}ALLOW_PLAINTEXT=true where the line is protected otherwise"
-    for url in filter(None, (settings.broker_url, *settings.other_brokers)):
+    brokers = [("BROKER_URL", settings.broker_url), *(("OTHER_BROKER_URLS", url) for url in settings.other_brokers)]
+    for name, url in brokers:
+        host = _broker_without_tls(name, url)
+        if host and not _is_here(host):
+            raise ValueError(f"{PREFIX}{name}: a broker on {host} without TLS (expected mqtts://…, {wanted})")
+    for host in _databases_without_tls(settings.database_url):
+        if not host.startswith("/") and not _is_here(host):
+            where = f"{PREFIX}DATABASE_URL: a database on {host}"
+            raise ValueError(f"{where} without TLS (expected ?ssl=verify-full, {wanted})")
+
+
+def _broker_without_tls(name: str, url: str) -> str | None:
+    """The host of an `mqtt://…`; None of anything else."""
+    try:
         parts = urlsplit(url)
-        if parts.scheme == "mqtt" and not _is_here(parts.hostname):
-            raise ValueError(f"a broker on {parts.hostname} without TLS (expected mqtts://…, {wanted})")
-    parts = urlsplit(settings.database_url)
-    if parts.scheme.startswith("postgresql"):
-        said = parse_qs(parts.query)
-        host = said.get("host", [parts.hostname or ""])[0]
-        if not host.startswith("/") and not _is_here(host) and said.get("ssl") != ["verify-full"]:
-            raise ValueError(f"a database on {host} without TLS (expected ?ssl=verify-full, {wanted})")
+    except ValueError as error:
+        raise ValueError(f"{PREFIX}{name}: {error} (expected mqtts://host:port)") from error
+    return parts.hostname if parts.scheme == "mqtt" else None
+
+
+def _databases_without_tls(text: str) -> tuple[str, ...]:
+    """The hosts that PostgreSQL's driver is given, where it does not check whom it speaks to; there may be several.
+
+    The address is taken apart by who uses it: a password may hold signs that other parsers end it at.
+    """
+    if not text:
+        return ()
+    try:
+        url = make_url(text)
+        if url.get_backend_name() != "postgresql":
+            return ()
+        said = url.get_dialect()().create_connect_args(url)[1]
+    except (ArgumentError, ImportError, ValueError) as error:
+        # Without the value: it holds a password.
+        expected = "expected postgresql+asyncpg://user:password@host/name or sqlite+aiosqlite:///file"
+        raise ValueError(f"{PREFIX}DATABASE_URL is no address of a database ({expected})") from error
+    hosts = said.get("host", "")
+    return () if said.get("ssl") == "verify-full" else (hosts,) if isinstance(hosts, str) else tuple(hosts)
 
 
 def _is_here(host: str | None) -> bool:

@@ -39,10 +39,12 @@ ELSEWHERE = "postgresql+asyncpg://wellread:s3cret-9@db.lab/wellread"
         ("DATABASE_URL", f"{ELSEWHERE}?ssl=prefer"),
         ("DATABASE_URL", f"{ELSEWHERE}?ssl=require"),
         ("DATABASE_URL", "postgresql+asyncpg://w:s3cret-9@/wellread?host=db.lab"),
+        ("DATABASE_URL", "postgresql+asyncpg://w:s3cret-9@/wellread?host=localhost:5432&host=db.lab:5432"),
+        ("DATABASE_URL", "postgresql+asyncpg://w:s3cret-9#@db.lab/wellread"),
     ],
 )
 def test_a_line_that_anybody_can_read_stops_the_start(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match="without TLS") as refused:
+    with pytest.raises(ValueError, match=f"WELLREAD_{name}: a (broker|database) on .* without TLS") as refused:
         load_settings({f"WELLREAD_{name}": value})
     assert "s3cret" not in str(refused.value)
     assert load_settings({f"WELLREAD_{name}": value, "WELLREAD_ALLOW_PLAINTEXT": "true"}).allow_plaintext
@@ -56,12 +58,30 @@ def test_a_line_that_anybody_can_read_stops_the_start(name: str, value: str) -> 
         ("BROKER_URL", "mqtt://[::1]:1883"),
         ("DATABASE_URL", f"{ELSEWHERE}?ssl=verify-full"),
         ("DATABASE_URL", "postgresql+asyncpg://w:s3cret-9@localhost/wellread"),
+        ("DATABASE_URL", "postgresql+asyncpg://w:s3#c/r?et-9@localhost/wellread"),
+        ("DATABASE_URL", "postgresql+asyncpg://w:s3#c/r?et-9@db.lab/wellread?ssl=verify-full"),
+        ("DATABASE_URL", "postgresql+asyncpg://w:s3cret-9@/wellread?host=localhost:5432&host=127.0.0.1:5433"),
         ("DATABASE_URL", "postgresql+asyncpg://w@/wellread?host=/run/postgresql"),
         ("DATABASE_URL", "sqlite+aiosqlite:////var/lib/wellread/central.db"),
     ],
 )
 def test_a_line_on_this_machine_or_over_tls_is_taken(name: str, value: str) -> None:
     assert load_settings({f"WELLREAD_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BROKER_URL", "mqtt://[::1"),
+        ("DATABASE_URL", "db.lab s3cret-9"),
+        ("DATABASE_URL", "postgresql+nothing://w:s3cret-9@db.lab/wellread"),
+        ("DATABASE_URL", "postgresql+asyncpg://w:s3cret-9@db.lab:port/wellread"),
+    ],
+)
+def test_what_is_no_address_is_refused_by_its_setting_and_without_its_password(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"WELLREAD_{name}.*\(expected") as refused:
+        load_settings({f"WELLREAD_{name}": value})
+    assert "s3cret" not in str(refused.value)
 
 
 def authority(folder: Path, name: str, host: str) -> None:
