@@ -33,7 +33,8 @@ class Refusals:
         """One more, where it is of a status that the log tells."""
         if status not in STATUSES:
             return
-        if self._began is None or (now - self._began).total_seconds() >= _WINDOW_S:
+        # A clock that was set back begins anew as well: else nothing were told until it is where it was.
+        if self._began is None or not 0 <= (now - self._began).total_seconds() < _WINDOW_S:
             if self._more:
                 log.warning("refused_more", times=self._more)
             self._began, self._logged, self._more = now, 0, 0

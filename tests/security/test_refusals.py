@@ -68,6 +68,15 @@ def test_a_flood_of_refusals_is_counted_and_not_written() -> None:
     assert logged[-1]["status"] == 403
 
 
+def test_after_the_clock_was_set_back_refusals_are_told_as_before() -> None:
+    refusals, scope = Refusals(), dict[str, Any](method="GET", path_template="/x", client=None, state={})
+    with capture_logs() as logged:
+        for _ in range(PER_MINUTE + 7):
+            refusals.note(scope, 401, NOON)  # type: ignore[arg-type]
+        refusals.note(scope, 403, NOON - timedelta(hours=1))  # type: ignore[arg-type]
+    assert [each.get("times") or each["status"] for each in logged[-2:]] == [7, 403]
+
+
 @pytest.fixture
 def database_url(tmp_path: Path, migrated_file: Path) -> str:
     """One kind of database is enough: nothing here is about it."""
