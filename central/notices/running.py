@@ -26,6 +26,9 @@ log: Final = structlog.get_logger(__name__)
 ROUND_S: Final = 5.0
 # Between batches of runs from before there were figures: they take a tenth of one processor.
 BREATH_S: Final = 1.0
+# While many changes come, as in the drain of a reader that was away for weeks, readings go first: between two stretches
+# of the feed this rests so many times as long as the last one took.
+RESTS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,11 @@ async def _for_ever(each: Callable[[], Awaitable[int]]) -> None:
 
 async def _look(watch: Watch, name: str) -> int:
     """One round: figures first, so that what is looked at is new; last, and while it is quiet, those of old runs."""
-    engine = watch.desk.engine
+    engine, clock = watch.desk.engine, asyncio.get_running_loop().time
+    began_s = clock()
     followed = await follow(engine)
+    if followed:
+        await asyncio.sleep(RESTS * (clock() - began_s))
     await look(engine, name, watch.now(), url=watch.url, hears=watch.hears())
     await watch.counts.refresh(engine)
     if not followed and await catch_up(engine):

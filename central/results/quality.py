@@ -99,8 +99,9 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
 
 def figures_of(run: Run, reading: PlateReading, said: Sequence[Correction], sera: dict[str, ControlSerum]) -> Figures:
     """The figures of one run; `sera` are the control sera of its plate, by row."""
-    own = seen_endpoints(reading.plate, reading.wells, run.assay)
     now = effective(reading, said, run.assay)
+    is_own = not (now.overridden or now.not_reportable)
+    own = now.endpoints if is_own else seen_endpoints(reading.plate, reading.wells, run.assay)
     grades = Counter(endpoint.grade for endpoint in own.values())
     failed = judge(now.wells, now.endpoints, run.assay, sera).failed
     rows = () if run.voided else compare(run, reading, own, now).rows

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import re
-import socketserver
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from central.notices.running import Watch, notices_running
 from central.notices.standing import OpenCounts
 from central.people.sites import EVERY_SITE, Sites
 from central.tables import devices, notice_letters, notice_rules, notices, run_figures
-from tests.central.notices.test_letters import Letterbox, desk, served, with_address
+from tests.central.letterbox import Letterbox, served
+from tests.central.notices.test_letters import desk, with_address
 from tests.central.web import Clock
 from tests.central.wire import enrol, make_delivery
 from tests.make import NOON
@@ -33,8 +33,9 @@ DEVICES, KILLS = 24, 4
 @pytest.fixture
 def letterbox() -> Iterator[tuple[int, list[str]]]:
     """A mail server's port, and what it got."""
-    Letterbox.letters = []
-    yield from served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Letterbox), Letterbox.letters)
+    server = Letterbox()
+    with served(server) as port:
+        yield port, server.letters
 
 
 async def test_what_happens_is_noticed_and_counted_while_the_workers_run(engine: AsyncEngine) -> None:
