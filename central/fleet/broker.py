@@ -110,11 +110,16 @@ async def _kept_fresh(broker: Broker) -> AsyncIterator[None]:
 
 def parse_broker_url(url: str) -> BrokerAddress:
     """`mqtt://host:port`, or `mqtts://` for TLS."""
-    parts = urlsplit(url)
+    wrong = f"not a broker: {url!r} (expected mqtt://host:port or mqtts://host:port)"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BrokerError(wrong) from error
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-        raise BrokerError(f"not a broker: {url!r} (expected mqtt://host:port or mqtts://host:port)")
+        raise BrokerError(wrong)
     tls = parts.scheme == "mqtts"
-    return BrokerAddress(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+    return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls)
 
 
 def _kept_port(folder: Path, wanted: int) -> int:

@@ -5,8 +5,8 @@ import ipaddress
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from central.fleet.broker_child import find_mosquitto
+from central.db import DATABASE_ERRORS, make_engine, reading
+from central.fleet.broker import parse_broker_url
+from central.fleet.broker_child import BrokerError, find_mosquitto
 from central.fleet.devices import BrokerAddress
 from central.fleet.mosquitto import password_file, password_hash
 from central.intake.link import Link, Message
@@ -82,6 +84,15 @@ def test_what_is_no_address_is_refused_by_its_setting_and_without_its_password(n
     with pytest.raises(ValueError, match=rf"WELLREAD_{name}.*\(expected") as refused:
         load_settings({f"WELLREAD_{name}": value})
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["mqtt://localhost:abc", "mqtts://broker.lab:99999", "mqtt://[::1", "broker.lab:1883"]
+)
+def test_what_is_no_address_of_a_broker_is_refused_by_name(value: str) -> None:
+    with pytest.raises(BrokerError, match=r"^not a broker: .*\(expected mqtt://host:port") as refused:
+        parse_broker_url(value)
+    assert value in str(refused.value)
 
 
 def authority(folder: Path, name: str, host: str) -> None:
@@ -156,6 +167,46 @@ async def test_central_comes_in_at_a_broker_whose_certificate_holds_and_at_no_ot
             assert (link.connected, bool(failed)) == (comes_in, not comes_in)
         finally:
             await asyncio.to_thread(link.close)
+
+
+@asynccontextmanager
+async def database_over_tls(folder: Path, certificate: str) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """What answers as PostgreSQL does until TLS stands; its port, and what it was then told."""
+    told: list[bytes] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{certificate}.crt", folder / f"{certificate}.key")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readexactly(8)
+            writer.write(b"S")
+            await writer.start_tls(context)
+            told.append(await reader.read(1000))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], told
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("certificate", "trusted", "spoken_to"),
+    [("right", "right", True), ("right", "stranger", False), ("misnamed", "misnamed", False)],
+)
+async def test_central_names_itself_to_a_database_whose_certificate_holds_and_to_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: str, trusted: str, spoken_to: bool
+) -> None:
+    for name, host in (("right", "127.0.0.1"), ("stranger", "127.0.0.1"), ("misnamed", "database.elsewhere")):
+        authority(tmp_path, name, host)
+    monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / f"{trusted}.crt"))
+    async with database_over_tls(tmp_path, certificate) as (port, told):
+        engine = make_engine(f"postgresql+asyncpg://wellread:s3cret-9@127.0.0.1:{port}/wellread?ssl=verify-full")
+        with pytest.raises(DATABASE_ERRORS):
+            async with reading(engine):
+                pass
+        await engine.dispose()
+    assert any(b"wellread" in each for each in told) == spoken_to
 
 
 def test_nothing_older_than_tls_1_2_is_spoken() -> None:
