@@ -15,12 +15,12 @@ from central.db import reading, transaction
 from central.deliveries.arrival import follow, plates_delivered
 from central.deliveries.changes import News, announce
 from central.deliveries.dialect import Dialect, check
-from central.deliveries.places import Bounds, Kind, check_place
-from central.deliveries.queries import was_corrected
+from central.deliveries.places import Bounds, Kind, PlaceError, check_place
+from central.deliveries.queries import was_corrected, was_withdrawn
 from central.deliveries.rules import raise_one
 from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStateError, after
 from central.people.sites import Sites
-from central.seal import Seal
+from central.seal import Seal, SealError
 from central.tables import deliveries, delivery_log, delivery_rules
 from central.tables import sites as sites_table
 
@@ -90,16 +90,17 @@ async def add_rule(desk: Desk, site_id: str, wanted: NewRule, *, actor: Actor, n
 async def change_rule(
     desk: Desk, rule_id: str, wanted: NewRule, *, seen: int, sites: Sites, actor: Actor, now: datetime
 ) -> int:
-    """The rule as it is wanted now; its new revision. Deliveries that were made keep the file that they have."""
+    """The rule as it is wanted now; its new revision. Deliveries that were made keep the file that they have.
+
+    One whose place is no longer allowed, or whose secret cannot be opened, can still be paused.
+    """
     async with transaction(desk.engine) as connection:
         before = await held_rule(connection, rule_id, sites)
         if before.revision != seen:
             raise StaleRuleError(before.revision)
-        kept = wanted.secret
-        if kept is None and before.secret is not None:
-            kept = desk.seal.open(before.secret, rule_id).decode()
         check(wanted.dialect)
-        check_place(wanted.target_kind, wanted.target, kept, desk.bounds)
+        if wanted.enabled or wanted.secret is not None or wanted.target != before.target:
+            check_place(wanted.target_kind, wanted.target, _secret_of(desk, before, wanted), desk.bounds)
         values = _values(desk, rule_id, wanted) | {"revision": seen + 1}
         if wanted.secret is None:
             del values["secret"]
@@ -162,6 +163,8 @@ async def retry(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: A
             raise DeliveryStateError(
                 "a newer revision stands for it (expected the newest: an older one comes after none)"
             )
+        if await was_withdrawn(connection, row):
+            raise DeliveryStateError("something that it says is void since (expected a file that still stands)")
         event = DeliveryEvent.RETRY if row.place is None else DeliveryEvent.RESUME
         values = {"due_at": now, "attempts": 0, "leased_until": None}
         was, new = await _move(connection, row, event, now, values)
@@ -207,6 +210,16 @@ async def _delivery(connection: AsyncConnection, delivery_id: str, sites: Sites)
     if row is None:
         raise UnknownError(f"no delivery {delivery_id!r} here")
     return row
+
+
+def _secret_of(desk: Desk, before: Row[Any], wanted: NewRule) -> str | None:
+    """The secret that the rule has from now on; PlaceError where the one that it had cannot be opened."""
+    if wanted.secret is not None or before.secret is None:
+        return wanted.secret
+    try:
+        return desk.seal.open(before.secret, before.id).decode()
+    except SealError as error:
+        raise PlaceError(f"{error}; write the secret once more") from error
 
 
 def _values(desk: Desk, rule_id: str, wanted: NewRule) -> dict[str, Any]:

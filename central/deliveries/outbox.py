@@ -281,4 +281,4 @@ async def _log(connection: AsyncConnection, delivery_id: str, event: str, at: da
 
 
 def _file(row: Row[Any]) -> Outgoing:
-    return Outgoing(row.id, row.name, row.media_type, row.content)
+    return Outgoing(row.id, row.name, row.media_type, row.content, withdraws=row.withdraws is not None)

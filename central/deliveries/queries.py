@@ -163,6 +163,12 @@ async def was_corrected(connection: AsyncConnection, row: Row[Any] | DeliveryRow
     return await connection.scalar(newer.limit(1)) is not None
 
 
+async def was_withdrawn(connection: AsyncConnection, row: Row[Any]) -> bool:
+    """Whether something that a delivery says is void since."""
+    query = select(withdrawals.c.id).where(withdrawals.c.delivery_id == row.id)
+    return await connection.scalar(query.limit(1)) is not None
+
+
 async def awaited_by(connection: AsyncConnection, row: DeliveryRow) -> DeliveryRow | None:
     """The earlier revision that a correction waits for, because it is being placed; None where it waits for none."""
     if row.state not in (DeliveryState.PENDING, DeliveryState.GENERATED):

@@ -22,7 +22,7 @@ from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStat
 from central.deliveries.withdrawal import Withdrawn, withdrawal
 from central.laboratory.states import PlateState
 from central.review.dossier import Dossier
-from central.tables import deliveries, delivery_rules, plates, run_records, submissions, tests
+from central.tables import deliveries, delivery_rules, plates, run_records, submissions, tests, withdrawals
 
 _READY = frozenset({PlateState.APPROVED, PlateState.DELIVERED})
 
@@ -70,14 +70,15 @@ async def add_delivery(
     *,
     by: str,
     now: datetime,
+    of: Subject | None = None,
     withdraws: str | None = None,
 ) -> str:
-    """The next revision of this subject by this rule, due now; its id."""
+    """The next revision of this subject by this rule, due now; its id. `of` where the rule is of others by now."""
     delivery = {
         "id": str(uuid.uuid4()),
         "rule_id": rule.id,
         "site_id": rule.site_id,
-        "subject_kind": rule.of,
+        "subject_kind": of or rule.of,
         "subject_id": subject_id,
         "revision": 1 if before is None else before.revision + 1,
         "state": DeliveryState.PENDING.value,
@@ -139,9 +140,16 @@ async def _changed(connection: AsyncConnection, row: Row[Any], said: Said) -> Di
 
 
 async def _withdrawing(connection: AsyncConnection, row: Row[Any], dialect: Dialect) -> Made:
-    """The file that takes back what the file before said of these runs; what is left of that."""
-    before = await _before(connection, row)
-    said = {} if before is None else msgspec.convert(before.said, Said)
+    """The file that takes back what a file that is out says of these runs; what is left of that."""
+    if not dialect.withdrawal:
+        raise RenderError("its rule's dialect has no withdrawal by now (expected one that has, or somebody who tells)")
+    out_query = (
+        select(deliveries.c.id, deliveries.c.said, deliveries.c.name)
+        .join(withdrawals, withdrawals.c.delivery_id == deliveries.c.id)
+        .where(withdrawals.c.told_id == row.id)
+    )
+    out = (await connection.execute(out_query.limit(1))).one()
+    said = msgspec.convert(out.said, Said)
     gone = {of: one for of, one in said.items() if one.run_id in row.withdraws.split()}
     query = (
         select(
@@ -153,21 +161,20 @@ async def _withdrawing(connection: AsyncConnection, row: Row[Any], dialect: Dial
         .where(run_records.c.run_id.in_([one.run_id for one in gone.values()]))
     )
     titles = {each.run_id: each for each in await connection.execute(query)}
-    if before is None or not gone or len(titles) < len(gone):
-        raise RenderError("no file before it says anything of what is withdrawn (expected one)")
     of = [
         Withdrawn(submission=each.submission, test=each.test, plate=each.number, said=one)
         for one in (gone[name] for name in sorted(gone))
         for each in (titles[one.run_id],)
     ]
-    file = withdrawal(dialect, of, file=before.name, withdrawn_at=row.created_at, revision=row.revision)
-    return Made(file, {name: one for name, one in said.items() if name not in gone})
+    file = withdrawal(dialect, of, file=out.name, withdrawn_at=row.created_at, revision=row.revision)
+    void = set(await connection.scalars(select(withdrawals.c.run_id).where(withdrawals.c.delivery_id == out.id)))
+    return Made(file, {name: one for name, one in said.items() if one.run_id not in void})
 
 
 async def _before(connection: AsyncConnection, row: Row[Any]) -> Row[Any] | None:
     """The newest revision before that has a file."""
     query = (
-        select(deliveries.c.revision, deliveries.c.said, deliveries.c.name)
+        select(deliveries.c.revision, deliveries.c.said)
         .where(
             deliveries.c.rule_id == row.rule_id,
             deliveries.c.subject_id == row.subject_id,

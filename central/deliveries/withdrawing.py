@@ -42,10 +42,12 @@ async def withdraw(
     """
     changes = []
     subjects = await _subjects_of(connection, run_ids)
-    for out in await _files_out(
+    files = await _files_out(
         connection, {each for row in subjects for each in (row.plate_id, row.test_id, row.submission_id)}
-    ):
-        gone = _gone(msgspec.convert(out.said, Said), run_ids)
+    )
+    known = await _known(connection, [out.id for out in files])
+    for out in files:
+        gone = _gone(msgspec.convert(out.said, Said), {each for each in run_ids if (out.id, each) not in known})
         if gone:
             told = await _tell(connection, out, gone, actor, now)
             await connection.execute(insert(withdrawals), [_row(out, each, told, actor, now) for each in gone])
@@ -70,7 +72,8 @@ async def settle(engine: AsyncEngine, withdrawal_id: str, *, sites: Sites, actor
 async def settled_by(connection: AsyncConnection, delivery_id: str, *, actor: Actor, now: datetime) -> list[Change]:
     """A file that withdraws has arrived: what it withdraws is settled. What the trail says of it."""
     query = select(withdrawals).where(withdrawals.c.told_id == delivery_id, withdrawals.c.settled_at.is_(None))
-    return await _settle(connection, (await connection.execute(query)).all(), actor.id, now)
+    rows = (await connection.execute(query.order_by(withdrawals.c.id).with_for_update())).all()
+    return await _settle(connection, rows, actor.id, now)
 
 
 async def _settle(connection: AsyncConnection, rows: Sequence[Row[Any]], by: str, now: datetime) -> list[Change]:
@@ -97,24 +100,34 @@ async def _subjects_of(connection: AsyncConnection, run_ids: Sequence[str]) -> S
 
 
 async def _files_out(connection: AsyncConnection, subject_ids: Iterable[str]) -> list[Row[Any]]:
-    """Of each rule and subject the newest revision whose file is out, or may be.
+    """Of each rule and subject the newest revision whose file is out, and newer ones that may be; none that withdraws.
 
     One that is being begun at this moment is waited for: it is out then, or is given up.
     """
     wanted = deliveries.c.subject_id.in_(list(subject_ids))
     going = deliveries.c.state.in_([DeliveryState.PENDING.value, DeliveryState.GENERATED.value])
     await connection.execute(select(deliveries.c.id).where(wanted, going).order_by(deliveries.c.id).with_for_update())
-    names = ("id", "rule_id", "site_id", "subject_kind", "subject_id", "revision", "said", "name", "place")
+    names = ("id", "rule_id", "site_id", "subject_kind", "subject_id", "said", "place", "placed_at")
     query = (
         select(*(deliveries.c[name] for name in names))
-        .where(wanted, deliveries.c.content_sha256.is_not(None))
+        .where(wanted, deliveries.c.content_sha256.is_not(None), deliveries.c.withdraws.is_(None))
         .order_by(deliveries.c.rule_id, deliveries.c.subject_id, deliveries.c.revision.desc())
     )
-    newest: dict[tuple[str, str], Row[Any]] = {}
+    found: list[Row[Any]] = []
+    certain: set[tuple[str, str]] = set()
     for row in await connection.execute(query):
-        if row.place is not None and row.said is not None:
-            newest.setdefault((row.rule_id, row.subject_id), row)
-    return list(newest.values())
+        of = row.rule_id, row.subject_id
+        if row.place is not None and row.said is not None and of not in certain:
+            found.append(row)
+            if row.placed_at is not None:
+                certain.add(of)
+    return found
+
+
+async def _known(connection: AsyncConnection, delivery_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """(delivery, run) of what was withdrawn from these files before."""
+    query = select(withdrawals.c.delivery_id, withdrawals.c.run_id).where(withdrawals.c.delivery_id.in_(delivery_ids))
+    return {(row.delivery_id, row.run_id) for row in await connection.execute(query)}
 
 
 def _gone(said: Mapping[str, SaidOfPlate], run_ids: Iterable[str]) -> list[tuple[str, SaidOfPlate]]:
@@ -148,9 +161,10 @@ async def _tell(
     run_ids = sorted({one.run_id for _, one in gone})
     sha256 = hashlib.sha256("\n".join(["withdrawn", *run_ids]).encode()).hexdigest()
     made = await add_delivery(
-        connection, rule, out.subject_id, before, sha256, by=actor.id, now=now, withdraws=" ".join(run_ids)
-    )
-    if before is not None and DeliveryState(before.state) in _NOT_OUT:
+        connection, rule, out.subject_id, before, sha256, of=out.subject_kind, by=actor.id, now=now,
+        withdraws=" ".join(run_ids),
+    )  # fmt: skip
+    if before is not None and before.withdraws is None and DeliveryState(before.state) in _NOT_OUT:
         await supersede(connection, before)
     return made
 

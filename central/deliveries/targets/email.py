@@ -57,10 +57,13 @@ class Email:
 
     def letter(self, file: Outgoing) -> EmailMessage:
         """The file, with enough beside it to know what it is and whether it is whole."""
-        letter = self._headed(file, f"Results: {file.name}")
+        what, says = "Results", "Approved results are in the attached file"
+        if file.withdraws:
+            what, says = "Withdrawn", "Results that count no more, and are to be taken back, are in the attached file"
+        letter = self._headed(file, f"{what}: {file.name}")
         digest = hashlib.sha256(file.content).hexdigest()
         letter.set_content(
-            f"Approved results are in the attached file {file.name}.\n\n"
+            f"{says} {file.name}.\n\n"
             f"Delivery {file.id}\nSHA-256 {digest}\n\n"
             "A letter with the same Message-ID is this one again: take the file once.\n"
         )

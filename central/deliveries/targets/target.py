@@ -21,12 +21,16 @@ class TargetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A file on its way: the delivery's id, which stays the same at every try, its name and its bytes."""
+    """A file on its way: the delivery's id, which stays the same at every try, its name and its bytes.
+
+    `withdraws`: it brings no results, but takes some back.
+    """
 
     id: str
     name: str
     media_type: str
     content: bytes
+    withdraws: bool = False
 
 
 class Target(Protocol):

@@ -1,6 +1,7 @@
 """Results by e-mail, through a mail server that others wrote: whole, to allowed addresses, known when sent twice."""
 
 import asyncio
+import dataclasses
 import email
 import email.policy
 from collections.abc import AsyncIterator
@@ -73,6 +74,21 @@ async def letterbox() -> AsyncIterator[tuple[Mailer, Letterbox]]:
 def target(mailer: Mailer, *to: str) -> Email:
     """Letters to these people."""
     return Email(mailer, to or ("lims@lab.example",), lambda: NOON)
+
+
+async def test_a_letter_that_takes_results_back_does_not_speak_of_approved_ones(
+    letterbox: tuple[Mailer, Letterbox],
+) -> None:
+    mailer, box = letterbox
+    sending = target(mailer)
+    file = dataclasses.replace(FILE, name="titres_S-1_withdrawn_r2.csv", withdraws=True)
+    await sending.finish(file, await sending.prepare(file))
+    ((_, letter),) = box.letters
+    assert letter["Subject"] == "Withdrawn: titres_S-1_withdrawn_r2.csv"
+    body = letter.get_body(("plain",))
+    assert body is not None
+    assert "count no more" in body.get_content()
+    assert "Approved" not in body.get_content()
 
 
 async def test_a_file_arrives_whole_and_only_its_reader_can_say_so(letterbox: tuple[Mailer, Letterbox]) -> None:

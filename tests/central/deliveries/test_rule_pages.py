@@ -13,6 +13,7 @@ from central.db import reading
 from central.settings import Settings
 from central.tables import audit_entries, delivery_rules
 from tests.central.deliveries.test_api import rule
+from tests.central.deliveries.test_rules import rule as _stored
 from tests.central.web import Client, central, csrf_token, people, sign_in
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +34,11 @@ async def form(client: Client, kind: str, **fields: str) -> dict[str, str]:
     names = re.findall(r'<(?:input|textarea)[^>]* name="(\w+)"', page.text)
     empty = dict.fromkeys(names, "") | {"site_id": "main", "kind": kind, "when": "approved", "of": "test"}
     return empty | {"title": "LIMS", "dialect": "titres", "csrf_token": await csrf_token(client)} | fields
+
+
+async def stored_rule(engine: AsyncEngine, **fields: Any) -> Any:
+    """A rule that was made when more was allowed, or with another key for secrets."""
+    return await _stored(engine, id="00000000-0000-4000-8000-000000000000", **fields)
 
 
 async def kept(engine: AsyncEngine) -> Any:
@@ -147,3 +153,45 @@ async def test_rules_are_for_administrators(engine: AsyncEngine, settings: Setti
         await sign_in(client, "reviewer")
         assert (await client.get("/deliveries/rules/new")).status_code == 403
         assert (await client.get("/deliveries/rules/d0000001-0000-4000-8000-000000000000")).status_code == 403
+
+
+async def test_a_rule_whose_place_is_allowed_no_more_can_still_be_paused_and_not_go_on(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    made = await stored_rule(engine, target={"path": "/was/allowed"})
+    async with central(settings) as client:
+        await sign_in(client, "admin")
+        form = {"csrf_token": await csrf_token(client), "revision": "1"}
+        url = "/deliveries/rules/00000000-0000-4000-8000-000000000000/pause"
+        assert (await client.post(url, data=form, follow_redirects=False)).status_code == 303
+        assert (await kept(engine)).enabled is False
+        refused = await client.post(url, data=form | {"revision": "2"}, follow_redirects=False)
+        assert refused.status_code == 422
+        assert "/was/allowed" in refused.text
+    assert made.enabled is True
+
+
+async def test_a_secret_that_cannot_be_opened_is_asked_for_again_and_does_not_keep_a_rule_from_being_paused(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    await people(engine)
+    target = {"url": "https://lims.example/in"}
+    await stored_rule(engine, target_kind="webhook", target=target, secret=b"sealed by a key that is gone")
+    async with central(settings) as client:
+        await sign_in(client, "admin")
+        token = await csrf_token(client)
+        url = "/deliveries/rules/00000000-0000-4000-8000-000000000000"
+        changed = {
+            "csrf_token": token,
+            "revision": "1",
+            "title": "Other",
+            "kind": "webhook",
+            "dialect": "titres",
+        } | target
+        refused = await client.post(url, data=changed, follow_redirects=False)
+        assert refused.status_code == 422
+        assert "write the secret once more" in refused.text
+        paused = await client.post(f"{url}/pause", data={"csrf_token": token, "revision": "1"}, follow_redirects=False)
+        assert paused.status_code == 303
+    assert (await kept(engine)).enabled is False

@@ -7,27 +7,30 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from central.audit.chain import COMMAND
-from central.db import reading
+from central.db import reading, transaction
+from central.deliveries import editing
 from central.deliveries.dialect import DialectError, load, shipped
 from central.deliveries.outbox import Worker, work
 from central.deliveries.queries import WithdrawalRow, list_withdrawals
 from central.deliveries.rules import generate, valid
+from central.deliveries.states import DeliveryStateError
 from central.deliveries.targets.folder import Folder
 from central.deliveries.targets.target import Outgoing, Place, Target
 from central.laboratory import editing as planning
 from central.notices.facts import ground_of
 from central.people.sites import EVERY_SITE
 from central.settings import Settings
-from central.tables import audit_entries, plates
+from central.tables import audit_entries, deliveries, delivery_rules, plates, submissions
+from central.tables import changes as feed
 from tests.central.deliveries.test_rules import deliver, rule, states
-from tests.central.review.reviews import RUN, VOID, accept, dossier, people, read_plate, say, sign
+from tests.central.review.reviews import RUN, VOID, accept, dossier, people, read_plate, say, sign, withhold
 from tests.central.web import Clock, bearer, central, csrf_token, sign_in
 from tests.central.web import people as people_of_pages
-from tests.make import NOON, make_code, make_wells
+from tests.make import NOON, make_code, make_reading_id, make_wells
 
 pytestmark = pytest.mark.anyio
 MUTE = msgspec.to_builtins(msgspec.structs.replace(shipped()["titres"], withdrawal=()))
@@ -197,6 +200,142 @@ async def test_a_test_whose_last_plate_is_voided_instead_of_approved_goes_out_wi
     await deliver(engine, tmp_path, Clock())
     assert await states(engine) == [(1, "placed")]
     assert (await dossier(engine)).run.approved_at is not None
+
+
+async def void_plate(engine: AsyncEngine, number: str) -> None:
+    """This plate is void, with everything that was read of it."""
+    async with reading(engine) as connection:
+        query = select(plates.c.id, plates.c.revision).where(plates.c.number == number)
+        plate = (await connection.execute(query)).one()
+    await planning.void(
+        engine, "plate", plate.id, seen=plate.revision, sites=EVERY_SITE, actor=COMMAND, now=NOON, reason="a mix-up"
+    )
+
+
+@pytest.mark.parametrize("between", [False, True])
+async def test_two_that_are_voided_one_after_the_other_are_both_taken_back_by_the_name_of_the_file_that_said_them(
+    engine: AsyncEngine, tmp_path: Path, *, between: bool
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock, plates_of_it=2)
+    (first,) = drop.iterdir()
+    await say(engine, rita, VOID)
+    if between:
+        await deliver(engine, drop, clock)
+    await say(engine, rita, VOID, run_id=make_reading_id(2))
+    for _ in range(2):
+        await deliver(engine, drop, clock)
+    found = [line for path in drop.iterdir() if path != first for line in lines(path)]
+    assert {(line["plate"], line["run_id"]) for line in found} == {("1", RUN), ("2", make_reading_id(2))}
+    assert {line["file"] for line in found} == {first.name}
+    assert {each.file for each in await withdrawn(engine)} == {first.name}
+
+
+async def test_a_run_that_is_void_with_its_plate_is_not_withdrawn_a_second_time_by_itself(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock)
+    await void_plate(engine, "1")
+    await say(engine, rita, VOID)
+    assert len(await withdrawn(engine)) == 1
+
+
+async def test_what_the_file_that_is_out_says_is_taken_back_and_not_what_its_correction_would_have_said(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock)
+    (first,) = drop.iterdir()
+    await say(engine, rita, withhold("A"))
+    await say(engine, rita, accept())
+    await sign(engine, rita)
+    await deliver(engine, tmp_path / "away", clock)
+    assert await states(engine) == [(1, "superseded"), (2, "generated")]
+    await say(engine, rita, VOID)
+    await deliver(engine, drop, clock)
+    (second,) = [path for path in drop.iterdir() if path != first]
+    assert [line["row"] for line in lines(second)] == list("ABCDEFGH")
+    assert {line["file"] for line in lines(second)} == {first.name}
+
+
+async def test_a_plate_that_was_read_again_is_taken_back_where_only_its_first_reading_is_out(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock)
+    (first,) = drop.iterdir()
+    again = await read_plate(engine, 2, enrolled=True, wells=make_wells(4))
+    await say(engine, rita, accept(), run_id=again)
+    await sign(engine, rita, again)
+    await deliver(engine, tmp_path / "away", clock)
+    await void_plate(engine, "1")
+    await deliver(engine, drop, clock)
+    (second,) = [path for path in drop.iterdir() if path != first]
+    assert {(line["run_id"], line["file"]) for line in lines(second)} == {(RUN, first.name)}
+
+
+async def test_what_is_out_is_taken_back_also_where_nobody_knows_whether_its_correction_is(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock)
+    again = await read_plate(engine, 2, enrolled=True, wells=make_wells(4))
+    await say(engine, rita, accept(), run_id=again)
+    await sign(engine, rita, again)
+    await deliver(engine, tmp_path / "away", clock)
+    async with transaction(engine) as connection:
+        lost = update(deliveries).where(deliveries.c.revision == 2)
+        await connection.execute(lost.values(state="failed", place={"part": "gone"}))
+    await void_plate(engine, "1")
+    assert {each.run_id for each in await withdrawn(engine)} == {RUN, again}
+    for _ in range(2):
+        await deliver(engine, drop, clock)
+    found = [line for path in drop.glob("*_withdrawn_*") for line in lines(path)]
+    assert {line["run_id"] for line in found} == {RUN, again}
+
+
+async def test_a_file_that_was_given_up_in_its_placing_is_not_tried_again_once_it_is_void(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock, dialect=MUTE)
+    async with transaction(engine) as connection:
+        await connection.execute(update(deliveries).values(state="failed"))
+        delivery_id = await connection.scalar(select(deliveries.c.id))
+    await say(engine, rita, VOID)
+    with pytest.raises(DeliveryStateError, match="void since"):
+        await editing.retry(engine, str(delivery_id), sites=EVERY_SITE, actor=COMMAND, now=NOON)
+    assert await states(engine) == [(1, "failed")]
+
+
+async def test_a_rule_that_makes_other_files_by_now_takes_back_what_it_sent_before(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock)
+    async with transaction(engine) as connection:
+        await connection.execute(update(delivery_rules).values(of="plate"))
+    await say(engine, rita, VOID)
+    await deliver(engine, drop, clock)
+    async with reading(engine) as connection:
+        query = select(deliveries.c.subject_kind, deliveries.c.state).order_by(deliveries.c.revision)
+        assert [tuple(row) for row in await connection.execute(query)] == [("test", "placed"), ("test", "placed")]
+        news = select(feed.c.submission_id, feed.c.plate_id).where(feed.c.kind == "delivery.placed")
+        told = (await connection.execute(news)).all()
+        assert {tuple(each) for each in told} == {(await connection.scalar(select(submissions.c.id)), None)}
+
+
+async def test_a_dialect_that_says_no_withdrawal_by_now_sends_none(engine: AsyncEngine, tmp_path: Path) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    rita = await sent(engine, drop, clock)
+    await say(engine, rita, VOID)
+    async with transaction(engine) as connection:
+        await connection.execute(update(delivery_rules).values(dialect=MUTE))
+    await deliver(engine, drop, clock)
+    assert await states(engine) == [(1, "placed"), (2, "failed")]
+    assert len(list(drop.iterdir())) == 1
+    assert len(await withdrawn(engine)) == 1
 
 
 @pytest.mark.parametrize(
