@@ -169,7 +169,8 @@ def _unpacked_bytes(content: bytes) -> int:
                     total += len(piece)
                     # A zero beside each sign: UTF-16. No workbook defines entities of its own, and none may.
                     if _DEFINES.search((before + piece).replace(b"\0", b"")):
-                        raise SheetError("a workbook that defines XML entities (expected one without)")
+                        name = entry.filename[-60:]
+                        raise SheetError(f"a workbook that defines XML entities in {name!r} (expected one without)")
                     before = piece[-64:]
     return total
 
