@@ -81,7 +81,10 @@ def _postgresql_engine(url: str, *, command_timeout_s: float | None) -> AsyncEng
         connect_args={"timeout": 5, "command_timeout": command_timeout_s},
     )
     # Each statement sees a moment of its own there, in a transaction or not: so none is begun and ended to read.
-    engine.update_execution_options(reader=engine.execution_options(isolation_level="AUTOCOMMIT"))
+    engine.update_execution_options(
+        reader=engine.execution_options(isolation_level="AUTOCOMMIT"),
+        moment=engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
+    )
 
     @event.listens_for(engine.sync_engine, "checkin")
     def _checkin(_connection: Any, record: Any) -> None:
@@ -180,6 +183,13 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection to read with; on SQLite everything it sees is of one moment, on PostgreSQL every statement."""
     async with engine.get_execution_options().get("reader", engine).connect() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def one_moment(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection to read with by statements whose answers must agree: everything it sees is of one moment."""
+    async with engine.get_execution_options().get("moment", engine).connect() as connection:
         yield connection
 
 

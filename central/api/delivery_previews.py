@@ -10,7 +10,7 @@ from litestar.params import JSONBody
 
 from central.api.delivery_rules import dialect_of
 from central.api.paths import missing
-from central.db import reading
+from central.db import one_moment
 from central.deliveries.dialect import Dialect
 from central.deliveries.preview import LeftOut, Preview, Previewed, UnknownSubjectError, preview
 from central.deliveries.render import RenderError
@@ -56,7 +56,7 @@ class PreviewOut(msgspec.Struct, frozen=True, kw_only=True):
 async def post_preview(request: CentralRequest, parts: Wired, data: JSONBody[PreviewIn]) -> PreviewOut:
     """What there would be."""
     dialect = dialect_of(data.dialect, data.dialect_toml)
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         try:
             found = await preview(connection, data.of, data.id, dialect, sites=caller_sites(request), now=parts.now())
         except UnknownSubjectError as error:

@@ -14,7 +14,7 @@ from central.api.paths import Limit, SubmissionPath, from_segment, segment, with
 from central.api.plans import LAB_ID, UUID, SiteChoice
 from central.api.results import TitreOut, titres_of
 from central.api.submissions import the_one
-from central.db import reading
+from central.db import one_moment, reading
 from central.deliveries.collect import collect
 from central.laboratory.states import PlateState
 from central.parts import CentralRequest, Parts, Wired, caller_sites
@@ -120,7 +120,7 @@ async def get_submission_titres(
 ) -> Response[TitresOut]:
     """A page of the titres of a submission."""
     row = await the_one(parts, caller_sites(request), from_segment(submission), site)
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         rows = await list_plates(
             connection, Sites.of([row.site_id]), submission_id=row.id, after=after, limit=limit + 1
         )

@@ -22,7 +22,7 @@ from central.api.plans import (
     refusals,
 )
 from central.api.submissions import the_one
-from central.db import reading
+from central.db import one_moment, reading
 from central.laboratory import editing, importing
 from central.laboratory.comparing import ConflictError
 from central.laboratory.fields import value_of
@@ -122,7 +122,7 @@ async def register_test(
     filled = {field: value for field, value in fields.items() if value is not None}
     wanted = importing.one(submission, test=name, test_fields=filled)  # type: ignore[arg-type]
     await importing.put(parts.engine, site, wanted, actor=actor_of(request), origin=origin_of(request), now=parts.now())
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         plan = await planned(connection, await the_one(parts, Sites.of([site]), submission))
     return next(test.id for test in plan.tests if test.test == name)
 
@@ -205,7 +205,7 @@ async def register_plate(
 @get("/plates/{plate_id:str}", access=VIEWERS.with_key("results:read"), summary="One plate")
 async def get_one_plate(request: CentralRequest, parts: Wired, plate_id: PlatePath) -> Response[PlateDetailOut]:
     """A plate with its rows, what was read in them, and where it is."""
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         found = await get_plate(connection, caller_sites(request), plate_id)
         if found is None:
             raise missing("plate", plate_id)

@@ -12,7 +12,7 @@ import msgspec
 from litestar import get
 
 from central.api.paths import RunPath, missing
-from central.db import reading
+from central.db import one_moment
 from central.deliveries.collect import collect
 from central.deliveries.results import CALL_CODES, PlateResult, Reviewed, RowResult, Status, WellResult
 from central.parts import CentralRequest, Parts, Wired, caller_sites
@@ -153,7 +153,7 @@ async def get_run_titres(request: CentralRequest, parts: Wired, run_id: RunPath)
 async def get_run_files(request: CentralRequest, parts: Wired, run_id: RunPath) -> FilesOut:
     """What there is to fetch of a run."""
     sites = caller_sites(request)
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         found = await get_dossier(connection, run_id, sites)
         if found is None:
             raise missing("run", run_id)
@@ -176,7 +176,7 @@ async def get_run_files(request: CentralRequest, parts: Wired, run_id: RunPath) 
 
 async def _run(parts: Parts, sites: Sites, run_id: str) -> tuple[Dossier, PlateResult]:
     """A run and its results; 409 while nobody knows which plate it is of."""
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         dossier = await get_dossier(connection, run_id, sites)
         if dossier is None:
             raise missing("run", run_id)

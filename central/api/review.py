@@ -14,7 +14,7 @@ from central.api.dossiers import ReviewOut, answer, in_words, review_out
 from central.api.paths import After, DeviceFilter, Limit, RunPath, missing, with_query
 from central.api.people import address_of
 from central.api.runs import RunOut, run_out
-from central.db import reading
+from central.db import one_moment, reading
 from central.parts import CentralRequest, Parts, Wired, actor_of, caller_sites, person_of
 from central.people.auth import reauthenticate
 from central.people.callers import NotSignedInError
@@ -129,7 +129,7 @@ async def get_reasons() -> dict[str, dict[str, str]]:
 @get("/runs/{run_id:str}/review", access=VIEWERS, summary="A run as it stands, and all that was said of it")
 async def get_review(request: CentralRequest, parts: Wired, run_id: RunPath) -> Response[ReviewOut]:
     """One run's review; the ETag is its revision."""
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         found = await get_dossier(connection, run_id, caller_sites(request))
     if found is None:
         raise missing("run", run_id)

@@ -36,7 +36,7 @@ from central.api.plans import (
     site_for,
 )
 from central.api.runs import run_out
-from central.db import reading
+from central.db import one_moment, reading
 from central.deliveries.dialect import shipped
 from central.deliveries.preview import titres_of
 from central.deliveries.render import RenderError
@@ -266,7 +266,7 @@ async def get_submission_history(
     """The audit trail's entries of a submission."""
     sites = caller_sites(request)
     row = await the_one(parts, sites, from_segment(submission), site)
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         return HistoryOut(await history(connection, sites, await planned(connection, row)))
 
 
@@ -289,7 +289,7 @@ async def get_labware(
     row = await the_one(parts, caller_sites(request), name, site)
     if test is not None and test not in row.tests:
         raise missing("submission", f"{name} with test {test}")
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         try:
             file = await titres_of(connection, row.id, test, shipped()["labware"], now=parts.now())
         except RenderError as error:
@@ -317,7 +317,7 @@ async def the_one(parts: Parts, sites: Sites, name: str, site: str | None = None
 async def whole(parts: Parts, sites: Sites, name: str, site: str | None) -> tuple[Planned, tuple[Run, ...]]:
     """The plan of a submission, and its runs."""
     row = await the_one(parts, sites, name, site)
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         runs = await submission_runs(connection, name, sites=Sites.of([row.site_id]))
         return await planned(connection, row), runs
 

@@ -16,6 +16,7 @@ from central.audit.heads import kept_heads
 from central.audit.verify import Head, Report, Tip, Verifier
 from central.copies.backup import check as check_file
 from central.copies.backup import rows_of
+from central.db import one_moment
 
 _ROWS: Final = 5000
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,11 +25,12 @@ _TIME_SIGNS: Final = len("2026-11-20 12:00:00.000000")
 
 async def check_database(engine: AsyncEngine, folder: Path, public_key: str | None = None) -> Report:
     """The trail in this database, against the heads in its table and in the files of `folder`."""
-    async with engine.connect() as connection:  # in a transaction, as streams of rows need one
+    kept = kept_heads(folder)  # first: none is then of entries that come later than the moment of the database
+    async with one_moment(engine) as connection:
         await _take_any_text(connection)
         heads = await _raw(connection, f"SELECT {', '.join(Head.__struct_fields__)} FROM audit_heads ORDER BY number")
         tips = await _raw(connection, "SELECT number, hash FROM audit_tip")
-        check = Verifier(_distinct([*map(_head, heads), *kept_heads(folder)]), public_key)
+        check = Verifier(_distinct([*map(_head, heads), *kept]), public_key)
         names = ", ".join(COLUMNS)
         rows = await connection.stream(text(f"SELECT {names} FROM audit_entries ORDER BY number"))
         async for some in rows.partitions(_ROWS):

@@ -24,7 +24,7 @@ from sqlalchemy import LargeBinary, Table, delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import COMMAND, Change, record
-from central.db import make_engine, transaction
+from central.db import make_engine, one_moment, transaction
 from central.files import sync_folder, write_durably
 from central.results import images
 from central.settings import Settings
@@ -185,9 +185,7 @@ class _Writer:
 
 async def _write(writer: _Writer, settings: Settings, *, with_pictures: bool) -> Contents:
     rows: dict[str, int] = {}
-    async with _engine(settings) as engine, engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    async with _engine(settings) as engine, one_moment(engine) as connection:
         revision = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
         kept = {name: settings.data_dir / name for name in _KEPT_FILES}
         files = {name: path.read_text() for name, path in kept.items() if path.is_file()}

@@ -11,7 +11,7 @@ from central.api.review import TestPath, signed
 from central.dashboard.fields import FORM
 from central.dashboard.pages import page
 from central.dashboard.words import run_line
-from central.db import reading
+from central.db import one_moment
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.people.permissions import REVIEWERS, VIEWERS
 from central.review.dossier import get_dossier
@@ -55,7 +55,7 @@ async def _approval_page(
     request: CentralRequest, parts: Parts, test_id: str, error: ProblemError | None = None
 ) -> Template:
     person = person_of(request)
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         runs = await runs_of_test(connection, test_id, person.sites)
         if runs is None:
             raise missing("test", test_id)

@@ -12,7 +12,7 @@ from central.api.delivery_rules import dialect_of
 from central.api.paths import SubmissionFilter, TestFilter
 from central.dashboard.fields import FORM, Short
 from central.dashboard.pages import page
-from central.db import reading
+from central.db import one_moment
 from central.deliveries.dialect import shipped
 from central.deliveries.preview import UnknownSubjectError, preview, subject_named
 from central.deliveries.render import RenderError
@@ -85,7 +85,7 @@ async def _preview(request: CentralRequest, parts: Parts, asked: PreviewForm) ->
     dialect = dialect_of(None if toml else asked.dialect, asked.dialect_toml if toml else None)
     sites = caller_sites(request)
     try:
-        async with reading(parts.engine) as connection:
+        async with one_moment(parts.engine) as connection:
             of, subject_id = await subject_named(connection, asked.submission, asked.test or None, sites)
             found = await preview(connection, of, subject_id, dialect, sites=sites, now=parts.now())
     except UnknownSubjectError as error:

@@ -18,7 +18,7 @@ from central.dashboard.fields import FORM
 from central.dashboard.pages import frame
 from central.dashboard.terms import CALL_WORDS
 from central.dashboard.words import endpoint_lines, facts, heads, legend, plate_map, run_line
-from central.db import reading
+from central.db import one_moment, reading
 from central.parts import CentralRequest, Parts, Wired, person_of
 from central.people.permissions import REVIEWERS, VIEWERS
 from central.review.approval import Meaning
@@ -110,7 +110,7 @@ async def get_review_page(
 @get("/runs/{run_id:str}", access=VIEWERS, include_in_schema=False)
 async def get_run_page(request: CentralRequest, parts: Wired, run_id: RunPath) -> Template:
     """One run as it stands: controls, endpoints, plate map, picture, and what it was made with."""
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         found = await get_dossier(connection, run_id, person_of(request).sites)
         if found is None:
             raise missing("run", run_id)
@@ -174,7 +174,7 @@ async def review_page(
 ) -> Template:
     """The page of one run's review; `well` is the one that is looked at."""
     person = person_of(request)
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         found = await get_dossier(connection, run_id, person.sites)
         if found is None:
             raise missing("run", run_id)

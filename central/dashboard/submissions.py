@@ -15,7 +15,7 @@ from central.api.submissions import AfterSubmission, next_page, register_submiss
 from central.dashboard.fields import FORM, Revision, Short, Sought, Text, may
 from central.dashboard.pages import PAGE_SIZE, figures, frame, page
 from central.dashboard.words import bars, run_line
-from central.db import reading
+from central.db import one_moment, reading
 from central.laboratory import editing
 from central.laboratory.fields import LAB_ID
 from central.laboratory.queries import (
@@ -167,7 +167,7 @@ async def submission_page(
 ) -> Template:
     """The page of a submission, with what was refused where there is something."""
     sites = person_of(request).sites
-    async with reading(parts.engine) as connection:
+    async with one_moment(parts.engine) as connection:
         rows = [row for row in await submissions_named(connection, sites, name) if site in (None, row.site_id)]
         if not rows:
             raise missing("submission", name)

@@ -1,6 +1,6 @@
 """The SELECTs that the API and the pages need, one function each; rows leave here as frozen structs.
 
-Open a connection with `db.reading(engine)`; several queries on one connection see one moment (SQLite).
+Open a connection with `db.reading(engine)`, or `db.one_moment(engine)` where several answers must agree.
 """
 
 from collections.abc import Collection, Sequence

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from central.db import one_moment
 from central.laboratory.states import PlateState
 from central.results.aggregate import Run, mark_current, summarise
 from central.results.queries import runs_of, select_runs
@@ -62,9 +63,7 @@ class _Checked(msgspec.Struct, frozen=True):
 
 async def verify(engine: AsyncEngine) -> Verified:
     """Work out everything of one moment."""
-    async with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            await connection.execution_options(isolation_level="REPEATABLE READ")
+    async with one_moment(engine) as connection:
         counted = {"runs": 0, "corrections": 0, "signatures": 0, "submissions": 0}
         found: list[Difference] = []
         async for name, some in _by_submission(connection):

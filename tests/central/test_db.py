@@ -21,6 +21,7 @@ from central.db import (
     make_engine,
     migrate,
     migration_config,
+    one_moment,
     reading,
     transaction,
 )
@@ -40,6 +41,7 @@ from central.tables import (
     stretches,
     submissions,
     tests,
+    users,
 )
 from protocol.codec import compress
 from protocol.messages import Clock
@@ -159,6 +161,16 @@ async def test_reading_begins_no_transaction_on_postgresql(engine: AsyncEngine) 
     async with transaction(engine) as connection:
         third, fourth = [await connection.scalar(text("SELECT now()")) for _ in range(2)]
     assert (first < second, third == fourth) == (True, True)
+
+
+async def test_what_is_read_at_one_moment_does_not_change_in_between(engine: AsyncEngine) -> None:
+    count = select(func.count()).select_from(users)
+    async with one_moment(engine) as connection:
+        before = await connection.scalar(count)
+        await add_user(engine, name="rita", password="a horse that reads plates", role="viewer", now=NOON)
+        assert await connection.scalar(count) == before
+    async with one_moment(engine) as connection:
+        assert await connection.scalar(count) == before + 1
 
 
 @pytest.mark.parametrize("idle_s", [0.0, PING_AFTER_S + 0.1])

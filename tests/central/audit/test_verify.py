@@ -18,6 +18,7 @@ from central.db import make_engine, reading, transaction
 from central.settings import Settings
 from tests.central.audit.saboteur import OLD, WAYS, made_anew, put
 from tests.central.audit.trails import ENTRIES, SIGNED, put_back, write
+from tests.central.meanwhile import meanwhile
 from tests.make import NOON
 
 pytestmark = pytest.mark.anyio
@@ -153,3 +154,22 @@ async def test_the_heads_of_a_trail_that_did_not_grow_are_one(engine: AsyncEngin
     assert len(kept_heads(heads_dir(settings.data_dir))) == 1
     async with reading(engine) as connection:
         assert (await connection.execute(text("SELECT count(*) FROM audit_heads"))).scalar() == 1
+
+
+@pytest.mark.parametrize("words", ["FROM audit_tip", "FROM audit_entries"])
+async def test_what_is_written_during_the_check_is_no_finding(
+    engine: AsyncEngine, settings: Settings, words: str
+) -> None:
+    await write(engine, settings.data_dir)
+
+    async def more() -> None:
+        other = make_engine(settings.database)
+        async with transaction(other) as connection:
+            await record(connection, COMMAND, [Change("site.change", "site", "main")], NOON + timedelta(hours=1))
+        await sign_head(other, settings.data_dir, NOON + timedelta(hours=1))
+        await other.dispose()
+
+    with meanwhile(engine, words, more) as met:
+        report = await check_database(engine, heads_dir(settings.data_dir))
+    assert met
+    assert (report.findings, report.entries) == ((), ENTRIES)
