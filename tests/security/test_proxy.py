@@ -165,7 +165,11 @@ async def test_the_proxy_speaks_new_tls_alone_and_tells_central_who_it_was(tmp_p
             assert asked.returncode != 0
             with pytest.raises(ssl.SSLCertVerificationError):
                 await said(secure, b"", ssl.create_default_context())
-            assert b" 403 " in await said(plain, b"GET /api/v1/runs HTTP/1.1\r\nHost: central.example\r\n\r\n")
+            asking = b"GET /runs HTTP/1.1\r\nHost: central.example\r\nConnection: close\r\n\r\n"
+            sent_on = await said(plain, asking)
+            assert b" 308 " in sent_on
+            assert b"https://central.example/runs\r\n" in sent_on
+            assert b" 403 " in await said(plain, asking.replace(b"/runs", b"/api/v1/runs"))
 
 
 @needs_nginx
