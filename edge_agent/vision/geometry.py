@@ -151,14 +151,16 @@ def _proven(grid: Grid, window: Window, outline: Array | None, picture: tuple[in
 def _check_outline(grid: Grid, window: Window, outline: Array | None, picture: tuple[int, int]) -> None:
     """Along both axes the plate's box says what the wells say: its middle, or the one edge that is not cut off.
 
-    A box that the picture cuts off at both ends of one axis may at least not reach beyond where the plate would end.
+    A box that the picture cuts off at both ends of one axis may not reach beyond where the plate would end, but beyond
+    where its neighbours would: else it says nothing.
     """
     offs = [abs(apart.middle) for apart in offset(grid, window, outline, picture)]
     if outline is not None and np.isnan(offs).sum() == 1:
-        offs = [
-            beyond if np.isnan(off) else off
-            for off, beyond in zip(offs, reaches_beyond(grid, window, outline), strict=True)
-        ]
+        axis = int(np.isnan(offs).argmax())
+        rivals = [window, *(window.shifted(*((step, 0) if axis == 0 else (0, step))) for step in (-1, 1))]
+        here, *beside = (reaches_beyond(grid, rival, outline)[axis] for rival in rivals)
+        if min(beside) > MIDDLE_AGREES:
+            offs[axis] = here
     for axis, off in enumerate(offs):
         if not off <= MIDDLE_AGREES:
             raise _uncertain(window, "column" if (axis == 0) != window.upright else "row")

@@ -138,6 +138,16 @@ def test_a_box_that_the_picture_cuts_off_at_both_ends_may_not_reach_beyond_the_p
         placed_by_outline(there + np.array([0, 100]), box, picture)
 
 
+@pytest.mark.parametrize("cut_px", [60, 80])
+def test_a_box_that_the_picture_cuts_off_says_nothing_where_two_rows_could_be_the_last(cut_px: int) -> None:
+    """Digits above the first row, the last one not detected, and the plate's lower edge out of the picture."""
+    there, rows = wells() - np.array([0, 100]), np.arange(96) // 12
+    height = int(there[:, 1].max()) + 125 - cut_px
+    digits = there[rows == 0] - (0, PITCH_PX)
+    with pytest.raises(Refused, match="outermost rows"):
+        placed_by_outline(np.concatenate([digits, there[rows < 7]]), [90.0, 0.0, 1510.0, height - 1.0], (1600, height))
+
+
 def test_a_plate_is_refused_whose_corner_wells_a_homography_would_miss() -> None:
     assert plates_found(Lens(-0.12, PICTURE).bent(wells())) == []
 
