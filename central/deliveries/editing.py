@@ -19,6 +19,7 @@ from central.deliveries.places import Bounds, Kind, PlaceError, check_place
 from central.deliveries.queries import was_corrected, was_withdrawn
 from central.deliveries.rules import raise_one
 from central.deliveries.states import DeliveryEvent, DeliveryState, DeliveryStateError, after
+from central.laboratory.known import hold_site
 from central.people.sites import Sites
 from central.seal import Seal, SealError
 from central.tables import deliveries, delivery_log, delivery_rules
@@ -146,6 +147,10 @@ async def send(engine: AsyncEngine, rule_id: str, subject_id: str, *, sites: Sit
 async def acknowledge(engine: AsyncEngine, delivery_id: str, *, sites: Sites, actor: Actor, now: datetime) -> None:
     """The other side says that it has the file, once or again. DeliveryStateError before it is placed."""
     async with transaction(engine) as connection:
+        mine = deliveries.c.id == delivery_id, sites.having(deliveries.c.site_id)
+        site_id = await connection.scalar(select(deliveries.c.site_id).where(*mine))
+        if site_id is not None:
+            await hold_site(connection, site_id)  # before the delivery, as who voids a plate does
         row = await _delivery(connection, delivery_id, sites)
         if row.state == DeliveryState.ACKNOWLEDGED.value:
             return

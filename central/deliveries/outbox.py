@@ -36,6 +36,7 @@ from central.deliveries.states import (
     retry_delay_s,
 )
 from central.deliveries.targets.target import Outgoing, Place, Target, TargetError
+from central.laboratory.known import hold_site
 from central.tables import deliveries, delivery_log
 
 log: Final = structlog.get_logger(__name__)
@@ -191,6 +192,7 @@ async def _begun(engine: AsyncEngine, worker: Worker, row: Row[Any], place: Plac
 async def _acknowledged(engine: AsyncEngine, worker: Worker, row: Row[Any], how: str) -> bool:
     values = {"acknowledged_at": worker.now(), "acknowledged_how": how}
     async with transaction(engine) as connection:
+        await hold_site(connection, row.site_id)  # before the delivery, as who voids a plate does
         now_placed = (await connection.execute(select(deliveries).where(deliveries.c.id == row.id))).one()
         if now_placed.state != DeliveryState.PLACED.value:
             return False  # the other side said so itself meanwhile, or a newer one stands for it

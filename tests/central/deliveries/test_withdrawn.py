@@ -1,5 +1,6 @@
 """What is void after its file went out is taken back by a file, or by a person; never by a blank, never by a zero."""
 
+import asyncio
 import csv
 import io
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from central.audit.chain import COMMAND
-from central.db import reading, transaction
-from central.deliveries import editing
+from central.db import make_engine, reading, transaction
+from central.deliveries import arrival, editing
 from central.deliveries.dialect import DialectError, load, shipped
 from central.deliveries.outbox import Worker, work
 from central.deliveries.queries import WithdrawalRow, list_withdrawals
@@ -33,6 +34,7 @@ from tests.central.web import people as people_of_pages
 from tests.make import NOON, make_code, make_reading_id, make_wells
 
 pytestmark = pytest.mark.anyio
+LONG_ENOUGH_S = 0.6
 MUTE = msgspec.to_builtins(msgspec.structs.replace(shipped()["titres"], withdrawal=()))
 
 
@@ -335,6 +337,29 @@ async def test_a_dialect_that_says_no_withdrawal_by_now_sends_none(engine: Async
     await deliver(engine, drop, clock)
     assert await states(engine) == [(1, "placed"), (2, "failed")]
     assert len(list(drop.iterdir())) == 1
+    assert len(await withdrawn(engine)) == 1
+
+
+async def test_a_plate_that_is_voided_while_its_file_is_said_to_have_arrived_waits_for_that_and_nobody_for_ever(
+    engine: AsyncEngine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, drop = Clock(), tmp_path / "drop"
+    await sent(engine, drop, clock, plates_of_it=2, dialect=MUTE)
+    another, voids = make_engine(settings.database), []
+    hold = arrival.hold_site
+
+    async def meanwhile(connection: AsyncConnection, site_id: str) -> bool:
+        voids.append(asyncio.create_task(void_plate(another, "1")))
+        await asyncio.wait(voids, timeout=LONG_ENOUGH_S)
+        return await hold(connection, site_id)
+
+    monkeypatch.setattr(arrival, "hold_site", meanwhile)
+    async with reading(engine) as connection:
+        delivery_id = str(await connection.scalar(select(deliveries.c.id)))
+    await editing.acknowledge(engine, delivery_id, sites=EVERY_SITE, actor=COMMAND, now=NOON)
+    await asyncio.gather(*voids)
+    await another.dispose()
+    assert await states(engine) == [(1, "acknowledged"), (2, "pending")]
     assert len(await withdrawn(engine)) == 1
 
 
