@@ -4,6 +4,7 @@ Pure: topics and their directions come from `topics`, message schemas (JSON Sche
 application that is described is central: what devices publish it receives.
 """
 
+import inspect
 import json
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ def asyncapi() -> dict[str, Any]:
     # A raw field may hold anything; what it holds here is a reading, or a reading's envelope.
     schemas["ReadingEnvelope"]["properties"]["reading"] = {"$ref": _SCHEMAS.format(name="PlateReading")}
     schemas["ReadingBatch"]["properties"]["envelopes"]["items"] = {"$ref": _SCHEMAS.format(name="ReadingEnvelope")}
+    for schema in schemas.values():
+        if "description" in schema:  # as Python 3.13 has it; versions before keep a docstring's indents
+            schema["description"] = inspect.cleandoc(schema["description"])
     channels = {name: _device_channel(name, who, what) for name, (who, what) in CHANNELS.items()}
     operations = {_verb(who) + name.title(): _operation(name, _verb(who)) for name, (who, _) in CHANNELS.items()}
     return {

@@ -464,7 +464,13 @@ def _register_what_was_read() -> None:
 def _insert(statement: str, rows: list[dict[str, Any]]) -> None:
     connection = op.get_bind()
     for at in range(0, len(rows), _BATCH):
-        connection.execute(sa.text(statement), rows[at : at + _BATCH])
+        connection.execute(_timed(statement), rows[at : at + _BATCH])
+
+
+def _timed(statement: str) -> sa.TextClause:
+    """The statement, its `:at` a time as the tables keep it: what sqlite3 makes of one by itself is another text."""
+    times = [sa.bindparam("at", type_=sa.DateTime(timezone=True))] if ":at," in statement else []
+    return sa.text(statement).bindparams(*times)
 
 
 def _freeze() -> None:

@@ -217,7 +217,8 @@ def _begin() -> None:
     rest = {"revision": 1, "enabled": True, "tell_end": True, "recipients": [], "created_by": "system"}
     rules = sa.table(
         "notice_rules",
-        *(sa.column(name) for name in ("id", "site_id", "created_at", *names, "revision", "enabled", "tell_end")),
+        *(sa.column(name) for name in ("id", "site_id", *names, "revision", "enabled", "tell_end")),
+        sa.column("created_at", sa.DateTime(timezone=True)),
         sa.column("recipients", _JSON),
         sa.column("created_by"),
     )
