@@ -45,7 +45,7 @@ class Reader:
     seat: Seat | None
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument(
     "photos", nargs=-1, required=True, metavar="PHOTO…", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )

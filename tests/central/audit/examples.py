@@ -16,7 +16,7 @@ from central.db import reading, transaction
 from central.intake.ingest import ingest
 from central.people.oidc import Provider
 from central.people.totp import STEP_S, code_at
-from central.tables import alarms, deliveries, sites, tests
+from central.tables import alarms, deliveries, sites, tests, withdrawals
 from tests.central.audit.ground import WHY, Example, Ground
 from tests.central.deliveries.test_api import a_placed_delivery
 from tests.central.notices.examples import EXAMPLES as OF_NOTICES
@@ -249,6 +249,17 @@ async def retry_delivery(ground: Ground) -> httpx.Response:
     return await ground.call("POST", f"{url.removeprefix('/api/v1')}/retry")
 
 
+async def settle_withdrawal(ground: Ground) -> httpx.Response:
+    url = await a_placed_delivery(ground.engine)
+    entry = {
+        "id": "e0000001-0000-4000-8000-000000000000", "site_id": "main", "delivery_id": url.rpartition("/")[2],
+        "run_id": ground.run_id, "plate": "NDV, plate 1", "opened_at": NOON, "opened_by": "system",
+    }  # fmt: skip
+    async with transaction(ground.engine) as connection:
+        await connection.execute(insert(withdrawals).values(entry))
+    return await ground.call("POST", f"/withdrawals/{entry['id']}/settle")
+
+
 EXAMPLES: Final[dict[str, Example]] = {
     **OF_NOTICES,
     "POST /api/v1/claims": lambda on: on.call("POST", "/claims", json={"name": "Bench 2"}),
@@ -307,6 +318,7 @@ EXAMPLES: Final[dict[str, Example]] = {
     "POST /api/v1/delivery-rules/{rule_id}/deliveries": deliver_by_hand,
     "POST /api/v1/deliveries/{delivery_id}/acknowledge": acknowledge_delivery,
     "POST /api/v1/deliveries/{delivery_id}/retry": retry_delivery,
+    "POST /api/v1/withdrawals/{withdrawal_id}/settle": settle_withdrawal,
     "POST /api/v1/profiles/{profile}/versions/{version}/activation": activate,
 }
 
