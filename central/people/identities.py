@@ -3,8 +3,8 @@
 A person is known by issuer and subject together, once linked: at the first sign-in, by an address that the provider
 has proved and exactly one account has (of a viewer or operator alone), or by an administrator's link; or by an
 administrator who writes the subject down. Who was unlinked is linked again by an administrator alone: no address does
-it a second time. An account has one
-identity at a provider, so that an address that is given to somebody else there later on opens nothing here.
+it a second time. An account has one identity at a provider, so that an address that is given to somebody else there
+later on opens nothing here.
 """
 
 import hashlib
